@@ -1,0 +1,289 @@
+"""The gateway: three tools in front of every MCP server of a user.
+
+`python gateway.py` serves MCP over stdio, for a client's config. `python gateway.py --help` shows
+what a person can do with it at a terminal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+from mcp.server import MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.mcpserver.tools import Tool
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, CallToolResult, ToolAnnotations
+
+from mcp_gateway import __version__, host, logs, menu, results
+from mcp_gateway.arguments import as_object, diagnosis, repair
+from mcp_gateway.catalog import Knowledge
+from mcp_gateway.connection import Request
+from mcp_gateway.errors import BadParameters, GatewayError, ProtocolRefusal
+from mcp_gateway.pool import Pool
+from mcp_gateway.registry import RegistryFile
+from mcp_gateway.relay import Caller, for_client
+from mcp_gateway.results import Result
+from mcp_gateway.settings import Settings, dotenv_files, load_settings, read_variables
+from mcp_gateway.transport import Connector
+from servers import MCP_SERVERS
+
+PROJECT = Path(__file__).resolve().parent
+NAME = "gateway"
+_MOST_RESULT_CHARS = 500_000
+"""The most that Claude Code grants to one tool."""
+
+logger = logging.getLogger(logs.LOGGER)
+
+_STRING = {"type": "string"}
+
+DESCRIPTIONS = {
+    "list_available_mcps": (
+        "List the MCP servers behind this gateway. With query (what you want to do): "
+        "the best matching tools of all servers, ready to call."
+    ),
+    "load_mcp_tools": (
+        "Show a server's instructions and tool signatures. query picks tools to show in detail; "
+        "an exact tool name shows its full schema."
+    ),
+    "call_mcp_tool": (
+        "Call a tool of a server; arguments is the object that the tool's signature asks for. No load is needed first."
+    ),
+}
+SCHEMAS: Mapping[str, dict[str, Any]] = {
+    "list_available_mcps": {"type": "object", "properties": {"query": _STRING}},
+    "load_mcp_tools": {
+        "type": "object",
+        "properties": {"mcp_name": _STRING, "query": _STRING},
+        "required": ["mcp_name"],
+    },
+    "call_mcp_tool": {
+        "type": "object",
+        "properties": {"mcp_name": _STRING, "tool_name": _STRING, "arguments": {"type": "object"}},
+        "required": ["mcp_name", "tool_name"],
+    },
+}
+USAGES = {
+    "list_available_mcps": 'list_available_mcps(query?: "words")',
+    "load_mcp_tools": 'load_mcp_tools(mcp_name: "server", query?: "words")',
+    "call_mcp_tool": 'call_mcp_tool(mcp_name: "server", tool_name: "tool", arguments?: {…})',
+}
+
+
+class Gateway:
+    """The three tools, over a pool of servers."""
+
+    def __init__(self, settings: Settings, pool: Pool, redact: logs.Redactor) -> None:
+        """Answer from `pool`."""
+        self.settings = settings
+        self.pool = pool
+        self.redact = redact
+
+    async def list_available_mcps(self, parameters: Mapping[str, Any], _: Caller) -> Result:
+        """All servers, or the tools that match a query; nothing is started."""
+        query = str(parameters.get("query") or "").strip()
+        problems = [self.redact(problem) for problem in (*self.pool.registry.problems, *self.settings.problems)]
+        lines = self.lines()
+        text = menu.search_answer(query, lines) if query else menu.server_list(lines, problems)
+        return results.text_result(self.redact(text))
+
+    async def load_mcp_tools(self, parameters: Mapping[str, Any], caller: Caller) -> Result:
+        """A server's instructions and tools."""
+        name = self._name(parameters, "load_mcp_tools", "mcp_name")
+        knowledge = await self.pool.knowledge(name, caller.note)
+        return results.text_result(menu.tool_list(name, knowledge, str(parameters.get("query") or "")))
+
+    async def call_mcp_tool(self, parameters: Mapping[str, Any], caller: Caller) -> Result:
+        """The result of a server's tool, unchanged."""
+        name = self._name(parameters, "call_mcp_tool", "mcp_name")
+        tool_name = self._name(parameters, "call_mcp_tool", "tool_name")
+        given = as_object(parameters.get("arguments"))
+        if given is None:
+            raise self._bad("call_mcp_tool", "arguments must be an object")
+        sent: dict[str, Any] = given
+        known: Mapping[str, Any] | None = None
+
+        def build(knowledge: Knowledge) -> Request:
+            nonlocal sent, known
+            known = knowledge.tool(tool_name)
+            schema: Mapping[str, Any] = (known or {}).get("inputSchema") or {}
+            sent = repair(given, schema)
+            params: dict[str, Any] = {"name": tool_name, "arguments": sent}
+            if caller.meta:
+                params["_meta"] = dict(caller.meta)
+            return Request(tool_name, params, caller.progress, schema)
+
+        try:
+            result = await self.pool.call(name, build, caller.note)
+        except ProtocolRefusal as exc:
+            note = diagnosis(known, sent) if known else ""
+            message = f"{exc.message}\n\n{note}" if note else exc.message
+            raise ProtocolRefusal(exc.code, message, exc.data) from exc
+        if known and results.refused(result) and (note := diagnosis(known, sent)):
+            result = results.with_note(result, note)
+        return result
+
+    async def ask(self, tool: str, parameters: Mapping[str, Any], caller: Caller) -> Result:
+        """One of the three tools.
+
+        Raises:
+            GatewayError: See the tree in `errors`.
+        """
+        self._check(tool, parameters)
+        return await getattr(self, tool)(parameters, caller)
+
+    async def answer(self, tool: str, parameters: Mapping[str, Any], caller: Caller) -> Result:
+        """Ask, shape, return; every failure is a result that a model can act on.
+
+        Raises:
+            MCPError: The child answered with an error of the protocol, or the gateway has a bug.
+        """
+        try:
+            return await self.ask(tool, parameters, caller)
+        except ProtocolRefusal as exc:
+            raise MCPError(exc.code, exc.message, exc.data) from exc
+        except GatewayError as exc:
+            logger.info("%s: %s", tool, exc)
+            return results.failure(exc, self.redact)
+        except Exception as exc:
+            logger.exception("%s failed", tool)
+            raise MCPError(INTERNAL_ERROR, "The gateway failed; its log has the reason.") from exc
+
+    def lines(self) -> list[menu.Line]:
+        """What is known of every server, without starting any."""
+        pool = self.pool
+        return [
+            menu.Line(entry, pool.catalog.recall(entry), pool.state(name), pool.failure(name))
+            for name, entry in pool.registry.entries.items()
+        ]
+
+    def instructions(self) -> str:
+        """What the client's model reads before it asks for anything."""
+        return menu.own_instructions(self.lines())
+
+    def _check(self, tool: str, parameters: Mapping[str, Any]) -> None:
+        unknown = [name for name in parameters if name not in SCHEMAS[tool]["properties"]]
+        if unknown:
+            hint = "; the tool's own arguments belong into arguments" if tool == "call_mcp_tool" else ""
+            raise self._bad(tool, f"it has no parameter {', '.join(unknown)}{hint}")
+
+    def _name(self, parameters: Mapping[str, Any], tool: str, parameter: str) -> str:
+        value = parameters.get(parameter)
+        if not isinstance(value, str) or not value.strip():
+            raise self._bad(tool, f"{parameter} is missing")
+        return value.strip()
+
+    @staticmethod
+    def _bad(tool: str, reason: str) -> BadParameters:
+        return BadParameters(tool, reason, USAGES[tool])
+
+
+class Door:
+    """Answers calls of the three tools before the SDK's typed layer.
+
+    That layer parses an answer into models of one revision of the protocol: it drops what they do
+    not have and refuses a whole answer for one block that they do not know. What a middleware
+    returns goes out as it is.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        """Stand before `gateway`."""
+        self._gateway = gateway
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """The SDK's middleware interface."""
+        params = ctx.params or {}
+        tool = params.get("name")
+        parameters: object = params.get("arguments") or {}
+        if ctx.method != "tools/call" or tool not in SCHEMAS or not isinstance(parameters, dict):
+            return await call_next(ctx)
+        caller = Caller.of(ctx)
+        result = await self._gateway.answer(str(tool), cast("dict[str, Any]", parameters), caller)
+        return for_client(result, caller)
+
+
+def build(gateway: Gateway) -> MCPServer:
+    """The MCP server that clients of both eras talk to."""
+    tools = [_tool(gateway, name) for name in SCHEMAS]
+    return MCPServer(
+        NAME,
+        title="MCP gateway",
+        version=__version__,
+        instructions=gateway.instructions(),
+        tools=tools,
+        middleware=[Door(gateway)],
+    )
+
+
+def _tool(gateway: Gateway, name: str) -> Tool:
+    reads = name != "call_mcp_tool"
+    meta: dict[str, Any] = {"anthropic/alwaysLoad": True}
+    if not reads:
+        chars = gateway.settings.max_result_chars or _MOST_RESULT_CHARS
+        meta["anthropic/maxResultSizeChars"] = min(chars, _MOST_RESULT_CHARS)
+
+    async def answer(**parameters: Any) -> CallToolResult:
+        return CallToolResult.model_validate(await gateway.answer(name, parameters, Caller()))
+
+    tool = Tool.from_function(
+        answer,
+        name=name,
+        description=DESCRIPTIONS[name],
+        annotations=ToolAnnotations(read_only_hint=reads),
+        meta=meta,
+        structured_output=False,
+    )
+    tool.parameters = SCHEMAS[name]
+    return tool
+
+
+def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gateway:
+    """A gateway with everything that it is made of; nothing runs yet."""
+    redact = logs.Redactor()
+    logs.set_up(settings.home, settings.log_level, redact)
+    dotenv = dotenv_files(PROJECT, settings.home)
+    registry = RegistryFile(MCP_SERVERS, settings.config_file, dotenv, lambda: read_variables(environ, dotenv))
+    pool = Pool(registry, Connector(settings.home, environ, redact), settings, redact)
+    return Gateway(settings, pool, redact)
+
+
+async def serve(gateway: Gateway) -> host.Ending:
+    """Serve over stdin and stdout until the client leaves or a signal comes; then stop every child."""
+    ending = host.Ending()
+    server = build(gateway)
+    lowlevel = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001 - the only way to streams of one's own
+    async with gateway.pool as pool, anyio.create_task_group() as tasks:
+
+        def end() -> None:
+            pool.close()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(ending.watch, end)
+        async with host.stdio(pool.close) as (read, write):
+            logger.info("serving, version %s", __version__)
+            await lowlevel.run(read, write, lowlevel.create_initialization_options())
+        tasks.cancel_scope.cancel()
+    logger.info("ended")
+    return ending
+
+
+def main(arguments: list[str]) -> int:
+    """Serve, or do what a person asks at a terminal."""
+    settings = load_settings(PROJECT)
+    if arguments:
+        from mcp_gateway import cli  # noqa: PLC0415 - typer and rich are not for the serving path
+
+        return cli.main(arguments, lambda: assemble(settings))
+    if sys.stdin.isatty():
+        sys.stderr.write("Serving MCP on stdin and stdout, for a client. To look around: gateway.py --help\n")
+    anyio.run(serve, assemble(settings)).die()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,292 @@
+"""The gateway at a terminal: the three tools for a person's eyes and for scripts, and a check.
+
+Exit codes: 0 it worked; 1 a server or a tool failed; 2 the command line was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, TypeVar
+
+import anyio
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from mcp_gateway import __version__, menu
+from mcp_gateway.arguments import as_object
+from mcp_gateway.errors import (
+    GatewayError,
+    ProtocolRefusal,
+    ServerUnusable,
+    StartFailed,
+    StillStarting,
+    circumstances,
+)
+from mcp_gateway.pool import Pool
+from mcp_gateway.relay import Caller
+from mcp_gateway.results import Result, refused
+
+_AT_ONCE = 4
+"""Servers that `check` starts at the same time; launchers compete for the network and the disk."""
+
+_INTERRUPTED = 130
+"""What a shell says of a program that Ctrl-C ended."""
+
+_T = TypeVar("_T")
+
+
+class Front(Protocol):
+    """What the command line needs of a gateway."""
+
+    @property
+    def pool(self) -> Pool:
+        """Its servers."""
+        ...
+
+    def lines(self) -> list[menu.Line]:
+        """What is known of each."""
+        ...
+
+    async def ask(self, tool: str, parameters: Mapping[str, Any], caller: Caller) -> Result:
+        """One of the three tools; raises `GatewayError`."""
+        ...
+
+    def redact(self, text: str) -> str:
+        """The text without secrets."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `check` found out about one server.
+
+    Attributes:
+        ok: Whether it is ready.
+        text: Ready with what, or what is wrong and what to do.
+        tools: How many tools it has; None where it is not ready.
+        seconds: From the start to ready, or to the failure.
+    """
+
+    name: str
+    ok: bool
+    text: str
+    tools: int | None
+    seconds: float
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Query = Annotated[str, typer.Argument(help="Words that say what you want to do.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="The server's name.", show_default=False)]
+
+
+def main(arguments: list[str], make: Callable[[], Front]) -> int:
+    """Run one command; `make` builds the gateway when a command needs it."""
+    try:
+        code = _app(make)(arguments, prog_name="gateway.py", standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except typer.TyperException as exc:
+        sys.stderr.write(f"gateway.py: {exc.format_message()}\nSee gateway.py --help\n")
+        return exc.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _app(make: Callable[[], Front]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    commands = Commands(make)
+    app.callback(invoke_without_command=True)(commands.about)
+    app.command("list")(commands.list_servers)
+    app.command("load")(commands.load)
+    app.command("call")(commands.call)
+    app.command("check")(commands.check)
+    return app
+
+
+class Commands:
+    """One method a command; typer reads its parameters and its docstring."""
+
+    def __init__(self, make: Callable[[], Front]) -> None:
+        """Build the gateway by `make`, when a command needs it."""
+        self._make = make
+
+    def about(
+        self,
+        version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,  # noqa: FBT002
+    ) -> None:
+        """Serve MCP over stdio (without a command), or look at the servers behind the gateway."""
+        if version:
+            _say(__version__)
+            raise typer.Exit
+
+    def list_servers(self, query: Query = "", as_json: Json = False) -> None:  # noqa: FBT002
+        """List the servers, or search their tools."""
+        front = self._make()
+        if as_json and not query:
+            _say(_json([_described(line) for line in front.lines()]))
+        else:
+            _show(_run(front, lambda: front.ask("list_available_mcps", {"query": query}, Caller())), as_json=as_json)
+
+    def load(self, name: Name, query: Query = "", as_json: Json = False) -> None:  # noqa: FBT002
+        """Show a server's instructions and tools; it is started if it is not known yet."""
+        front = self._make()
+        if as_json:
+            knowledge = _run(front, lambda: _patiently(lambda: front.pool.knowledge(name)))
+            _say(_json({"name": name, "instructions": knowledge.instructions, "tools": knowledge.tools}))
+        else:
+            parameters = {"mcp_name": name, "query": query}
+            _show(_run(front, lambda: _patiently(lambda: front.ask("load_mcp_tools", parameters, Caller()))))
+
+    def call(
+        self,
+        name: Name,
+        tool: Annotated[str, typer.Argument(help="The tool's name.", show_default=False)],
+        arguments: Annotated[str, typer.Argument(help="A JSON object.", metavar="[JSON]")] = "{}",
+        as_json: Json = False,  # noqa: FBT002
+    ) -> None:
+        """Call a tool."""
+        given = as_object(arguments)
+        if given is None:
+            raise typer.BadParameter(f"not a JSON object: {arguments}", param_hint="JSON")
+        front = self._make()
+        parameters = {"mcp_name": name, "tool_name": tool, "arguments": given}
+        caller = Caller(progress=_print_progress)
+        _show(_run(front, lambda: _patiently(lambda: front.ask("call_mcp_tool", parameters, caller))), as_json=as_json)
+
+    def check(
+        self,
+        names: Annotated[list[str] | None, typer.Argument(help="Servers; all where none is named.")] = None,
+        as_json: Json = False,  # noqa: FBT002
+    ) -> None:
+        """Start servers and say for each whether it is ready, or what is wrong and what to do."""
+        front = self._make()
+        verdicts = _run(front, lambda: _check_all(front, names or _all_names(front)))
+        if as_json:
+            _say(_json([vars(verdict) for verdict in verdicts]))
+        raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else 1)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _run(front: Front, job: Callable[[], Awaitable[_T]]) -> _T:
+    """Do one thing with a gateway, and stop its children again."""
+
+    async def work() -> _T:
+        async with front.pool:
+            return await job()
+
+    try:
+        return anyio.run(work)
+    except ProtocolRefusal as exc:
+        sys.stderr.write(front.redact(f"error {exc.code}: {exc.message}\n"))
+        if exc.data is not None:
+            sys.stderr.write(front.redact(f"{_json(exc.data)}\n"))
+    except GatewayError as exc:
+        sys.stderr.write(front.redact(f"{exc}\n"))
+    raise typer.Exit(1)
+
+
+async def _patiently(job: Callable[[], Awaitable[_T]]) -> _T:
+    """At a terminal nobody gives up after a minute: wait as long as the start is going on."""
+    while True:
+        try:
+            return await job()
+        except StillStarting:
+            continue
+
+
+async def _print_progress(progress: float, total: float | None, message: str | None) -> None:
+    of = f"/{total:g}" if total else ""
+    amount = f"{progress:g}{of} " if progress >= 1 or total else ""
+    sys.stderr.write(f"{amount}{message or ''}\n")
+
+
+def _show(result: Result, *, as_json: bool = False) -> None:
+    _say(_json(result) if as_json else "\n".join(_block(block) for block in result.get("content", [])))
+    if refused(result):
+        raise typer.Exit(1)
+
+
+def _block(block: dict[str, Any]) -> str:
+    """One block of a result as text; what is no text is named, and `--json` shows it."""
+    if block.get("type") == "text":
+        return str(block.get("text", ""))
+    kind = block.get("mimeType") or block.get("uri") or ""
+    size = f", {len(block['data']) * 3 // 4:,} bytes" if isinstance(block.get("data"), str) else ""
+    return f"[{block.get('type')} {kind}{size}; --json shows it]"
+
+
+def _described(line: menu.Line) -> dict[str, Any]:
+    entry = line.entry
+    return {
+        "name": entry.name,
+        "purpose": line.purpose,
+        "usable": entry.usable,
+        "disabled": entry.disabled,
+        "lacks": entry.lacks,
+        "refused": entry.refused,
+        "tools": len(line.knowledge.tools) if line.knowledge else None,
+    }
+
+
+def _all_names(front: Front) -> list[str]:
+    return [line.entry.name for line in front.lines() if not line.entry.disabled]
+
+
+async def _check_all(front: Front, names: list[str]) -> list[Verdict]:
+    console = Console(stderr=True, highlight=False)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    verdicts: dict[str, Verdict] = {}
+    turns = anyio.Semaphore(_AT_ONCE)
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        async def check(name: str) -> None:
+            async with turns:
+                shown = progress.add_task(name, total=None)
+                verdict = await _check(front, name)
+                verdicts[name] = verdict
+                progress.remove_task(shown)
+                mark = "ok  " if verdict.ok else "FAIL"
+                console.print(f"{mark} {name}: {verdict.text}", markup=False, soft_wrap=True)
+
+        async with anyio.create_task_group() as tasks:
+            for name in dict.fromkeys(names):
+                tasks.start_soon(check, name)
+    return [verdicts[name] for name in dict.fromkeys(names)]
+
+
+async def _check(front: Front, name: str) -> Verdict:
+    started = anyio.current_time()
+    try:
+        knowledge = await _patiently(lambda: front.pool.knowledge(name))
+    except GatewayError as exc:
+        return Verdict(name, ok=False, text=front.redact(_why(exc)), tools=None, seconds=_since(started))
+    seconds = _since(started)
+    count = len(knowledge.tools)
+    if knowledge.tools_error:
+        text = f"it starts, but its tools cannot be listed: {knowledge.tools_error}"
+        return Verdict(name, ok=False, text=front.redact(text), tools=None, seconds=seconds)
+    lacks = front.pool.entry(name).lacks
+    note = f" (lacks {', '.join(lacks)}: calls may fail)" if lacks else ""
+    text = f"ready with {menu.counted(count, 'tool')} in {seconds:.1f} s{note}"
+    return Verdict(name, ok=True, text=text, tools=count, seconds=seconds)
+
+
+def _why(exc: GatewayError) -> str:
+    """The failure, without what only a caller of a tool needs to know."""
+    if isinstance(exc, StartFailed):
+        return "\n".join([f"it did not start: {exc.reason}", *circumstances(exc.lacks, exc.last_words)])
+    return exc.reason if isinstance(exc, ServerUnusable) else str(exc)
+
+
+def _since(started: float) -> float:
+    return round(anyio.current_time() - started, 3)

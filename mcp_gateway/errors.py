@@ -1,0 +1,188 @@
+"""Everything that can go wrong between a model and a child server.
+
+Each leaf is a different thing that the reader can do next, and its text says so. The reader is a
+model, or a person at the command line; a leaf carries its object so that code never has to read
+the text.
+
+    GatewayError
+    ├── BadParameters      call this tool again, with these parameters
+    ├── UnknownServer      choose one of these servers
+    ├── UnknownTool        choose one of these tools
+    ├── ServerUnusable     a person mends the entry or sets a variable
+    ├── StillStarting      call again in a moment
+    ├── StartFailed        a person looks at the reason; it is tried again by the next call
+    ├── StartPaused        wait until the time that is given
+    ├── CallTimedOut       ask for less, or raise the limit
+    ├── ServerGone         check whether the tool acted, then call again
+    └── ProtocolRefusal    what the child refused on the wire, with its own code and data
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class GatewayError(Exception):
+    """A failure with a text that a model can act on."""
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+@dataclass(eq=False)
+class BadParameters(GatewayError):
+    """One of the three tools was called with parameters that it does not take."""
+
+    tool: str
+    reason: str
+    usage: str
+
+    def __str__(self) -> str:
+        return f"{self.tool}: {self.reason}. Call it as {self.usage}."
+
+
+@dataclass(eq=False)
+class UnknownServer(GatewayError):
+    """No server of that name is configured."""
+
+    name: str
+    near: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        near = f" Did you mean {_quoted(self.near)}?" if self.near else ""
+        return f'There is no server "{self.name}".{near} list_available_mcps() shows all servers.'
+
+
+@dataclass(eq=False)
+class UnknownTool(GatewayError):
+    """The server runs and does not offer that tool."""
+
+    server: str
+    tool: str
+    near: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        near = f" Did you mean {_quoted(self.near)}?" if self.near else ""
+        return (
+            f'The server "{self.server}" has no tool "{self.tool}".{near} '
+            f'load_mcp_tools("{self.server}") shows its tools.'
+        )
+
+
+@dataclass(eq=False)
+class ServerUnusable(GatewayError):
+    """The entry cannot be started as it stands: disabled, invalid, or short of a variable."""
+
+    server: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f'The server "{self.server}" cannot be used: {self.reason}.'
+
+
+@dataclass(eq=False)
+class StillStarting(GatewayError):
+    """The start goes on; this call has waited as long as it may."""
+
+    server: str
+    running: float
+    waited: str
+
+    def __str__(self) -> str:
+        return (
+            f'The server "{self.server}" is still starting ({self.running:.0f} s so far, '
+            f"{self.waited}). The start goes on; call again in a moment."
+        )
+
+
+@dataclass(eq=False)
+class StartFailed(GatewayError):
+    """A run ended before the server was ready."""
+
+    server: str
+    reason: str
+    last_words: str = ""
+    lacks: tuple[str, ...] = ()
+    retry_in: float = 0.0
+
+    def __str__(self) -> str:
+        retry = f"tried again in {self.retry_in:.0f} s" if self.retry_in else "tried again by the next call"
+        parts = [f'The server "{self.server}" did not start: {self.reason}. It is {retry}.']
+        return "\n".join(parts + circumstances(self.lacks, self.last_words))
+
+
+@dataclass(eq=False)
+class StartPaused(GatewayError):
+    """Too many starts failed in a row; the next one waits."""
+
+    server: str
+    failures: int
+    retry_in: float
+    last: str
+
+    def __str__(self) -> str:
+        return (
+            f'The server "{self.server}" failed to start {self.failures} times in a row; '
+            f"the next try is due in {self.retry_in:.0f} s. The last failure: {self.last}"
+        )
+
+
+@dataclass(eq=False)
+class CallTimedOut(GatewayError):
+    """The child did not answer in time and was told to stop; it stays usable."""
+
+    server: str
+    tool: str
+    limit: str
+
+    def __str__(self) -> str:
+        return (
+            f'The tool "{self.tool}" of "{self.server}" did not answer in time ({self.limit}). '
+            "The call was cancelled and may have acted in part; the server stays usable. "
+            "Ask for less at once, or raise that limit."
+        )
+
+
+@dataclass(eq=False)
+class ServerGone(GatewayError):
+    """The run ended while the call was in flight."""
+
+    server: str
+    reason: str
+    acted: bool = True
+    last_words: str = ""
+    lacks: tuple[str, ...] = ()
+    repeated: bool = False
+
+    def __str__(self) -> str:
+        if self.repeated:
+            done = "It was called twice, with the same end"
+        elif self.acted:
+            done = "The call was not repeated, for the tool may have acted: check, then call again"
+        else:
+            done = "The call had not reached it; call again"
+        parts = [f'The server "{self.server}" {self.reason} during the call. {done}; the next call starts it afresh.']
+        return "\n".join(parts + circumstances(self.lacks, self.last_words))
+
+
+class ProtocolRefusal(GatewayError):
+    """An error of the protocol from a child: its code, message and data, unchanged."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        """Keep what the child sent."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+def circumstances(lacks: tuple[str, ...], last_words: str) -> list[str]:
+    """What helps to explain a failure: the variables that are not set, the child's last lines."""
+    lines: list[str] = []
+    if lacks:
+        lines.append(f"It lacks {', '.join(lacks)}: set it in the environment or in .env.")
+    if last_words:
+        lines.append(f"Its last lines on stderr:\n{last_words}")
+    return lines

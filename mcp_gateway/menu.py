@@ -1,0 +1,246 @@
+"""What a model reads of servers and tools, within budgets; takes values and gives text.
+
+Budgets are in characters, at three a token, which errs on the safe side for English and for code.
+Whatever is left out is counted in the text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mcp_gateway.catalog import Knowledge, Tool
+from mcp_gateway.registry import Entry
+from mcp_gateway.search import score
+from mcp_gateway.signature import notes, signature, summary
+
+CHARS_A_TOKEN = 3
+_LIST_CHARS = 1_500 * CHARS_A_TOKEN
+_LOAD_CHARS = 2_500 * CHARS_A_TOKEN
+_FOUND_CHARS = 500 * CHARS_A_TOKEN
+_INSTRUCTIONS_CHARS = 2_000
+"""A server's own instructions within a load; the longest seen has 5,160 characters."""
+_OWN_INSTRUCTIONS_CHARS = 2_000
+"""Clients cut a server's instructions after 2,048 characters."""
+_BEST = 5
+_DETAILED = 6
+
+
+@dataclass(frozen=True)
+class Line:
+    """One server in the list.
+
+    Attributes:
+        entry: Its entry.
+        knowledge: What it said of itself, if anything yet.
+        state: What it is doing, or empty.
+        failure: Why it failed to start the last time, or empty.
+    """
+
+    entry: Entry
+    knowledge: Knowledge | None = None
+    state: str = ""
+    failure: str = ""
+
+    @property
+    def purpose(self) -> str:
+        """What the server is for, as far as anybody has said."""
+        known = self.knowledge or Knowledge()
+        return self.entry.description or " ".join(known.instructions.split()) or known.title
+
+    @property
+    def status(self) -> str:
+        """Its number of tools and its state, in parentheses, or empty."""
+        count = counted(len(self.knowledge.tools), "tool") if self.knowledge else ""
+        parts = [part for part in (count, self.state, _cut(self.failure, 80)) if part]
+        return f" ({', '.join(parts)})" if parts else ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is missing."""
+        return self.entry.usable and not self.entry.lacks
+
+    def shown(self, chars: int) -> str:
+        """The server as a line, its purpose cut to `chars`."""
+        purpose = f": {_cut(self.purpose, chars)}" if self.purpose else ""
+        return f"- {self.entry.name}{purpose}{self.status}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 tool`, `2 tools`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _cut(text: str, chars: int) -> str:
+    return text if len(text) <= chars else text[: max(chars - 1, 0)].rstrip() + "…"
+
+
+def server_list(lines: Sequence[Line], problems: Iterable[str] = ()) -> str:
+    """All servers, one a line; what cannot be used in one last line with what is missing."""
+    ready = [line for line in lines if line.ready]
+    tail = [*_not_ready(lines), *problems]
+    head = [f"{counted(len(ready), 'server')}. load_mcp_tools(name) shows a server's tools; call_mcp_tool calls one."]
+    budget = _LIST_CHARS - _size([*head, *tail])
+    return "\n".join([*head, *_fitting(ready, budget), *tail])
+
+
+def _fitting(ready: Sequence[Line], budget: int) -> list[str]:
+    """The servers with as much of their purposes as fits; every name, or an honest count."""
+    for chars in (160, 80, 40):
+        lines = [line.shown(chars) for line in ready]
+        if _size(lines) <= budget:
+            return lines
+    return [_within([line.entry.name for line in ready], budget)]
+
+
+def _within(names: Sequence[str], budget: int) -> str:
+    shown: list[str] = []
+    used = 0
+    for name in names:
+        used += len(name) + 2
+        if used > budget:
+            return f"{', '.join(shown)} … and {len(names) - len(shown)} more: search with a query"
+        shown.append(name)
+    return ", ".join(shown)
+
+
+def _not_ready(lines: Sequence[Line]) -> list[str]:
+    reasons: list[str] = []
+    for line in lines:
+        entry = line.entry
+        if entry.disabled:
+            reasons.append(f"{entry.name} is disabled")
+        elif entry.lacks:
+            tried = "" if entry.refused else " (can be tried)"
+            reasons.append(f"{entry.name} lacks {', '.join(entry.lacks)}{tried}{line.status}")
+        elif entry.refused:
+            reasons.append(f"{entry.name}: {_cut(entry.refused, 200)}")
+    return [f"Not ready: {_cut('; '.join(reasons), _LIST_CHARS // 3)}."] if reasons else []
+
+
+def search_answer(query: str, lines: Sequence[Line]) -> str:
+    """The best matching tools of all servers, ready to be called; servers whose tools are not known yet."""
+    ready = [line for line in lines if line.entry.usable]
+    ranked = sorted(
+        (
+            (-points, line.entry.name, tool)
+            for line in ready
+            for tool in (line.knowledge.tools if line.knowledge else ())
+            if (points := score(query, tool, line.entry.name))
+        ),
+        key=lambda found: found[:2],
+    )
+    parts = [f"{name}.{_one_line(tool)}" for _, name, tool in ranked[:_BEST]]
+    if parts:
+        parts.insert(0, 'Best matches, as server.tool(parameters); call_mcp_tool("server", "tool", {…}) calls one:')
+    unknown = [line for line in ready if line.knowledge is None]
+    likely = sorted(unknown, key=lambda line: -score(query, {"name": line.entry.name, "description": line.purpose}))
+    if unknown:
+        names = _within([line.entry.name for line in likely], _FOUND_CHARS // 3)
+        parts.append(f"Not searched, for their tools are not known before load_mcp_tools(name): {names}")
+    return "\n".join(parts) or f'No tool matches "{_cut(query, 80)}". list_available_mcps() shows all servers.'
+
+
+def _one_line(tool: Tool) -> str:
+    text = summary(tool)
+    return _cut(f"{signature(tool)} — {text}" if text else signature(tool), _FOUND_CHARS // 3)
+
+
+def tool_list(name: str, knowledge: Knowledge, query: str = "") -> str:
+    """A server's instructions and tools: whole if small, else all names and what matches `query`."""
+    exact = knowledge.tool(query.strip())
+    if exact is not None:
+        return whole_tool(name, exact)
+    head = [f'{name}: {counted(len(knowledge.tools), "tool")}. call_mcp_tool("{name}", tool, {{…}}) calls one.']
+    if knowledge.tools_error:
+        head.append(f"Its tools could not be listed ({knowledge.tools_error}); they can still be called by name.")
+    head += _instructions(knowledge.instructions)
+    budget = _LOAD_CHARS - _size(head)
+    return "\n".join([*head, *_tools(name, knowledge.tools, query, budget)])
+
+
+def _instructions(text: str) -> list[str]:
+    if not text.strip():
+        return []
+    rest = len(text) - _INSTRUCTIONS_CHARS
+    cut = f"… [{rest} more characters]" if rest > 0 else ""
+    return [f"Instructions: {text[:_INSTRUCTIONS_CHARS].strip()}{cut}"]
+
+
+def _tools(name: str, tools: Sequence[Tool], query: str, budget: int) -> list[str]:
+    matching = _matching(tools, query, name)
+    whole = [f"- {_detailed(tool) if tool in matching else _signed(tool)}" for tool in tools]
+    if _size(whole) <= budget:
+        return whole
+    hint = f'load_mcp_tools("{name}", query) shows the signatures of those that match; a name as query, all of one.'
+    names = _named(tools, budget // 2 if matching else budget - len(hint))
+    room = budget - _size(names) - len(hint)
+    detailed: list[str] = []
+    for tool in matching:
+        line = f"- {_detailed(tool)}"
+        room -= len(line) + 1
+        if room < 0:
+            break
+        detailed.append(line)
+    if matching and not detailed:
+        detailed = [_cut(f"- {_signed(matching[0])}", budget // 3)]
+    return [*detailed, "All tools:" if detailed else hint, *names]
+
+
+def _matching(tools: Sequence[Tool], query: str, server: str) -> list[Tool]:
+    if not query.strip():
+        return []
+    points = [(score(query, tool, server) - score(query, {}, server), tool) for tool in tools]
+    ranked = sorted((found for found in points if found[0] > 0), key=lambda found: -found[0])
+    return [tool for _, tool in ranked[:_DETAILED]]
+
+
+def _named(tools: Sequence[Tool], budget: int) -> list[str]:
+    """All names, with as much of their summaries as fits."""
+    for chars in (100, 60, 30):
+        lines = [f"- {tool['name']}: {_cut(summary(tool), chars)}".rstrip(": ") for tool in tools]
+        if _size(lines) <= budget:
+            return lines
+    return [", ".join(str(tool["name"]) for tool in tools)]
+
+
+def _size(lines: Iterable[str]) -> int:
+    return sum(len(line) + 1 for line in lines)
+
+
+def _signed(tool: Tool) -> str:
+    text = summary(tool)
+    return f"{signature(tool)} — {text}" if text else signature(tool)
+
+
+def _detailed(tool: Tool) -> str:
+    return "\n    ".join([_signed(tool), *(_cut(note, 200) for note in notes(tool))])
+
+
+def whole_tool(server: str, tool: Tool) -> str:
+    """Everything that a model needs of one tool: its whole description and schema."""
+    parts = [f"{server}.{signature(tool)}"]
+    if description := str(tool.get("description") or "").strip():
+        parts.append(description)
+    if annotations := tool.get("annotations"):
+        parts.append(f"Annotations: {json.dumps(annotations, ensure_ascii=False)}")
+    schema = json.dumps(tool.get("inputSchema", {}), ensure_ascii=False, separators=(",", ":"))
+    parts.append(f"Input schema: {schema}")
+    return "\n".join(parts)
+
+
+def own_instructions(lines: Sequence[Line]) -> str:
+    """The gateway's own instructions: a model does not use tools that it does not know of."""
+    head = (
+        "All MCP servers of this user stand behind this gateway. "
+        'Find a tool with list_available_mcps("what you need") or load_mcp_tools(server), run it with call_mcp_tool. '
+        "Servers: "
+    )
+    budget = _OWN_INSTRUCTIONS_CHARS - len(head)
+    ready = [line for line in lines if line.ready]
+    for chars in (100, 50):
+        text = "; ".join(f"{line.entry.name} ({_cut(line.purpose, chars)})".replace(" ()", "") for line in ready)
+        if len(text.encode()) <= budget:
+            return f"{head}{text}."
+    return f"{head}{_within([line.entry.name for line in ready], budget - 60)}."
