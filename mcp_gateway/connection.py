@@ -210,7 +210,7 @@ class Connection:
         if known is None or not (self._tools_changed or known.tools_error or again):
             return
         self._tools_changed = False
-        with self._used(), suppress(MCPError):
+        with suppress(MCPError):
             tools, error = await self._list_tools()
             self._learn(replace(known, tools=known.tools if error else tools, tools_error=error))
 
@@ -257,16 +257,15 @@ class Connection:
             opts["on_progress"] = request.on_progress
         if self.entry.kind != "stdio":
             opts["headers"] = _call_headers(request)
-        with self._used():
-            try:
-                with anyio.move_on_after(self._limits.operation.seconds):
-                    return await self._send("tools/call", request.params, opts)
-            except MCPError as exc:
-                if exc.code == CONNECTION_CLOSED and self._lost(request_id):
-                    raise await self._gone(request_id) from exc
-                raise ProtocolRefusal(exc.code, exc.message, exc.data) from exc
-            finally:
-                self._forget(request_id)
+        try:
+            with anyio.move_on_after(self._limits.operation.seconds):
+                return await self._send("tools/call", request.params, opts)
+        except MCPError as exc:
+            if exc.code == CONNECTION_CLOSED and self._lost(request_id):
+                raise await self._gone(request_id) from exc
+            raise ProtocolRefusal(exc.code, exc.message, exc.data) from exc
+        finally:
+            self._forget(request_id)
         raise CallTimedOut(self.entry.name, request.tool, self._limits.operation.source)
 
     async def _send(self, method: str, params: Mapping[str, Any], opts: CallOptions) -> dict[str, Any]:
@@ -306,8 +305,8 @@ class Connection:
             self._link.written.discard(request_id)
 
     @contextmanager
-    def _used(self) -> Generator[None]:
-        """Keeps the run from being idle while a request is under way."""
+    def used(self) -> Generator[None]:
+        """Counts as load, and keeps the run from being idle, for as long as the block lasts."""
         self.in_flight += 1
         try:
             yield

@@ -194,7 +194,8 @@ class Pool:
         if running is None and known is not None and not known.tools_error:
             return known
         run = running or await self._acquire(entry, note)
-        await run.relist()
+        with run.used():
+            await run.relist()
         return run.knowledge or Knowledge()
 
     async def call(self, name: str, build: Callable[[Knowledge], Request], note: Note = no_note) -> dict[str, Any]:
@@ -220,13 +221,14 @@ class Pool:
         entry = self.entry(name)
         _refuse_unusable(entry)
         run = await self._acquire(entry, note)
-        request = build(run.knowledge or Knowledge())
-        tool = await self._find_tool(run, request.tool)
-        try:
-            return await run.call(request)
-        except ServerGone as exc:
-            exc.acted = exc.acted and not _harmless(tool)
-            raise
+        with run.used():
+            request = build(run.knowledge or Knowledge())
+            tool = await self._find_tool(run, request.tool)
+            try:
+                return await run.call(request)
+            except ServerGone as exc:
+                exc.acted = exc.acted and not _harmless(tool)
+                raise
 
     async def _find_tool(self, run: Connection, name: str) -> Mapping[str, Any] | None:
         """The definition of a tool; the server is asked again before a name counts as unknown.
@@ -256,7 +258,9 @@ class Pool:
         while True:
             run = self._pick(entry)
             waited_for = run.settled if run.usable else run.ended
-            if not waited_for.is_set() and not await _wait(waited_for, deadline, entry.name, note):
+            with run.used():
+                in_time = waited_for.is_set() or await _wait(waited_for, deadline, entry.name, note)
+            if not in_time:
                 raise StillStarting(entry.name, anyio.current_time() - run.started_at, limit.source)
             if run.usable and run.settled.is_set():
                 return run
@@ -272,7 +276,7 @@ class Pool:
         """The least busy run, or a new one where load asks for it; never two of one instance at once."""
         member = self._member(entry)
         usable = member.usable
-        best = min(usable, key=lambda run: (not run.settled.is_set(), run.in_flight), default=None)
+        best = min(usable, key=lambda run: (run.in_flight, not run.settled.is_set()), default=None)
         if best is not None and (not best.in_flight or len(member.runs) >= entry.instances):
             return best
         if best is None and member.runs:
