@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -209,36 +209,43 @@ class Door:
 
 def build(gateway: Gateway) -> MCPServer:
     """The MCP server that clients of both eras talk to."""
-    tools = [_tool(gateway, name) for name in SCHEMAS]
+
+    async def answer(tool: str, **parameters: Any) -> CallToolResult:
+        return CallToolResult.model_validate(await gateway.answer(tool, parameters, Caller()))
+
+    async def list_available_mcps(query: str = "") -> CallToolResult:
+        return await answer("list_available_mcps", query=query)
+
+    async def load_mcp_tools(mcp_name: str, query: str = "") -> CallToolResult:
+        return await answer("load_mcp_tools", mcp_name=mcp_name, query=query)
+
+    async def call_mcp_tool(mcp_name: str, tool_name: str, arguments: dict[str, Any] | None = None) -> CallToolResult:
+        return await answer("call_mcp_tool", mcp_name=mcp_name, tool_name=tool_name, arguments=arguments)
+
     return MCPServer(
         NAME,
         title="MCP gateway",
         version=__version__,
         instructions=gateway.instructions(),
-        tools=tools,
+        tools=[_tool(fn, gateway.settings) for fn in (list_available_mcps, load_mcp_tools, call_mcp_tool)],
         middleware=[Door(gateway)],
     )
 
 
-def _tool(gateway: Gateway, name: str) -> Tool:
-    reads = name != "call_mcp_tool"
+def _tool(fn: Callable[..., Any], settings: Settings) -> Tool:
+    reads = fn.__name__ != "call_mcp_tool"
     meta: dict[str, Any] = {"anthropic/alwaysLoad": True}
     if not reads:
-        chars = gateway.settings.max_result_chars or _MOST_RESULT_CHARS
+        chars = settings.max_result_chars or _MOST_RESULT_CHARS
         meta["anthropic/maxResultSizeChars"] = min(chars, _MOST_RESULT_CHARS)
-
-    async def answer(**parameters: Any) -> CallToolResult:
-        return CallToolResult.model_validate(await gateway.answer(name, parameters, Caller()))
-
     tool = Tool.from_function(
-        answer,
-        name=name,
-        description=DESCRIPTIONS[name],
+        fn,
+        description=DESCRIPTIONS[fn.__name__],
         annotations=ToolAnnotations(read_only_hint=reads),
         meta=meta,
         structured_output=False,
     )
-    tool.parameters = SCHEMAS[name]
+    tool.parameters = SCHEMAS[fn.__name__]  # what is generated carries titles and defaults that cost tokens
     return tool
 
 

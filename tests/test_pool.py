@@ -334,9 +334,7 @@ async def test_secrets_never_reach_an_error_or_a_log(start: Start, tmp_path: Pat
     assert not any("very-secret-value" in text for text in written)
 
 
-async def test_stubborn_children_and_what_they_started_are_gone_after_the_end(
-    start: Start, liveness: Liveness
-) -> None:
+async def test_stubborn_children_and_what_they_started_are_gone_after_the_end(start: Start, liveness: Liveness) -> None:
     entries = {kind: child("stubborn", liveness.port, kind) for kind in ("group", "session")}
     async with start(entries) as running:
         async with anyio.create_task_group() as tasks:

@@ -91,7 +91,12 @@ def call(request):
         crash_once(arguments)
         answer(request, text("survived"))
     elif name == "where":
-        where = {"cwd": os.getcwd(), "env": dict(os.environ), "pid": os.getpid(), "meta": request["params"].get("_meta")}
+        where = {
+            "cwd": os.getcwd(),
+            "env": dict(os.environ),
+            "pid": os.getpid(),
+            "meta": request["params"].get("_meta"),
+        }
         answer(request, text(json.dumps(where)))
     elif name == "big":
         answer(request, text("x" * arguments.get("size", 1_000_000)))
