@@ -264,16 +264,19 @@ async def serve(gateway: Gateway) -> host.Ending:
     ending = host.Ending()
     server = build(gateway)
     lowlevel = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001 - the only way to streams of one's own
-    async with gateway.pool as pool, anyio.create_task_group() as tasks:
+    serving = anyio.CancelScope()
 
-        def end() -> None:
-            pool.close()
-            tasks.cancel_scope.cancel()
+    def end() -> None:
+        gateway.pool.close()
+        serving.cancel()
 
-        tasks.start_soon(ending.watch, end)
-        async with host.stdio(pool.close) as (read, write):
-            logger.info("serving, version %s", __version__)
-            await lowlevel.run(read, write, lowlevel.create_initialization_options())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ending.watch, end)  # armed outside the pool: a signal must not cut its clean-up short
+        async with gateway.pool as pool:
+            with serving:
+                async with host.stdio(pool.close) as (read, write):
+                    logger.info("serving, version %s", __version__)
+                    await lowlevel.run(read, write, lowlevel.create_initialization_options())
         tasks.cancel_scope.cancel()
     logger.info("ended")
     return ending

@@ -3,7 +3,7 @@
 A stop closes stdin, waits, sends SIGTERM to the whole group, waits, and sends SIGKILL. The waits are
 short, because a host gives the gateway itself about four seconds in all. On Linux, descendants that
 have left the group are found by their parents and stopped as well. A guard, a shell of 1 MB that
-reads from a pipe, kills the groups of a gateway that was itself killed and could not do it.
+reads from a pipe, does the same for a gateway that was itself killed.
 """
 
 from __future__ import annotations
@@ -40,8 +40,22 @@ while read -r sign group; do
   esac
 done
 [ -n "$groups" ] || exit 0
+family=$groups
+more=yes
+while [ -n "$more" ]; do
+  more=
+  for file in /proc/[0-9]*/stat; do
+    read -r stat 2>/dev/null <"$file" || continue
+    pid=${stat%% *}
+    set -- ${stat##*) }
+    case " $family $more " in *" $pid "*) continue ;; esac
+    case " $family " in *" $2 "*) more="$more $pid" ;; esac
+  done
+  family="$family $more"
+done
 sleep 0.5 2>/dev/null || sleep 1
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
+for pid in $family; do kill -s KILL "$pid" 2>/dev/null; done
 exit 0
 """
 
@@ -57,7 +71,7 @@ class Command:
 
 
 class Guard:
-    """Kills the groups that it knows when the gateway is gone without having stopped them.
+    """Kills the groups that it knows, and what they have started, when the gateway has left them behind.
 
     The end of the pipe is the signal, so nothing has to be sent. It is started with the first child
     and leaves with the gateway. On Windows the job objects of the children do the same.

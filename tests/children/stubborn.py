@@ -4,6 +4,7 @@ Arguments: the port to hold, and what the grandchild does: `group` stays in the 
 `session` leaves it. Each of the three holds a connection of its own.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -24,5 +25,6 @@ if DEPTH < 2:
         start_new_session=KIND == "session" and DEPTH == 1,
     )
 if DEPTH == 0:
-    serve([tool("hello")], lambda request: answer(request, text("hello")))
+    replies = {"hello": "hello", "pid": str(os.getpid())}
+    serve([tool(name) for name in replies], lambda request: answer(request, text(replies[request["params"]["name"]])))
 threading.Event().wait()
