@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 TOOLS = [
     {"name": "echo", "description": "Say it back.", "inputSchema": {"type": "object"}},
@@ -11,12 +12,11 @@ TOOLS = [
 ]
 
 
-def result_of(method: str, params: dict[str, object]) -> dict[str, object] | None:
+def result_of(method: str, params: dict[str, Any]) -> dict[str, Any] | None:
     """The answer to one request, or None for a method that there is not."""
     if method == "tools/call":
-        arguments = params.get("arguments") or {}
-        size = arguments.get("size", 0) if isinstance(arguments, dict) else 0
-        return {"content": [{"type": "text", "text": "x" * int(size) or "pong"}]}
+        size: int = params["arguments"].get("size", 0)
+        return {"content": [{"type": "text", "text": "x" * size or "pong"}]}
     if method == "tools/list":
         return {"tools": TOOLS}
     if method == "initialize":

@@ -8,6 +8,7 @@ without files, with one warning on stderr.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 import sys
@@ -113,12 +114,13 @@ class ServerLog:
         if self._handler is not None:
             self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         self._redact = redact
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._partial = ""
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
 
     def feed(self, data: bytes) -> None:
         """Takes a piece of stderr, cut anywhere."""
-        *lines, self._partial = (self._partial + data.decode("utf-8", "replace")).split("\n")
+        *lines, self._partial = (self._partial + self._decoder.decode(data)).split("\n")
         for line in lines:
             self.line(line)
         if len(self._partial) > _LINE_CHARS:

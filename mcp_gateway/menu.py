@@ -23,6 +23,8 @@ _INSTRUCTIONS_CHARS = 2_000
 """A server's own instructions within a load; the longest seen has 5,160 characters."""
 _OWN_INSTRUCTIONS_CHARS = 2_000
 """Clients cut a server's instructions after 2,048 characters."""
+_MORE_CHARS = 50
+"""Room for the count of what did not fit."""
 _BEST = 5
 _DETAILED = 6
 
@@ -95,8 +97,9 @@ def _fitting(ready: Sequence[Line], budget: int) -> list[str]:
 
 
 def _within(names: Sequence[str], budget: int) -> str:
+    """As many names as fit, and how many did not."""
     shown: list[str] = []
-    used = 0
+    used = _MORE_CHARS
     for name in names:
         used += len(name) + 2
         if used > budget:
@@ -243,4 +246,4 @@ def own_instructions(lines: Sequence[Line]) -> str:
         text = "; ".join(f"{line.entry.name} ({_cut(line.purpose, chars)})".replace(" ()", "") for line in ready)
         if len(text.encode()) <= budget:
             return f"{head}{text}."
-    return f"{head}{_within([line.entry.name for line in ready], budget - 60)}."
+    return f"{head}{_within([line.entry.name for line in ready], budget)}."

@@ -177,15 +177,17 @@ class Child:
 
     async def stop(self) -> None:
         """Stop the whole tree, within three steps; call it shielded."""
-        strays = _descendants(self.pid)
+        family = _descendants([self.pid])
         with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self.stdin.aclose()
         if not await self._gone_within(STEP):
+            family |= _descendants([self.pid, *family])  # it may have started more in the meantime
             await self._terminate()
             if not await self._gone_within(STEP):
+                family |= _descendants([self.pid, *family])
                 self._signal_group("SIGKILL")
                 await self._gone_within(STEP)
-        _kill(strays)
+        _kill(family.values())
         self._release()
 
     async def _terminate(self) -> None:
@@ -276,16 +278,16 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(pid, int(parent), int(group), state in "ZX", rest[16])
 
 
-def _descendants(pid: int) -> list[_Stat]:
-    """Everything below a process; asked before a stop begins, while the tree still hangs together."""
+def _descendants(ancestors: Iterable[int]) -> dict[int, _Stat]:
+    """Everything below these processes, by process id; asked while the tree still hangs together."""
     children: dict[int, list[_Stat]] = {}
     for stat in _processes():
         children.setdefault(stat.parent, []).append(stat)
-    found: list[_Stat] = []
-    waiting = [pid]
+    found: dict[int, _Stat] = {}
+    waiting = list(ancestors)
     while waiting:
-        below = children.get(waiting.pop(), [])
-        found.extend(below)
+        below = children.pop(waiting.pop(), [])
+        found |= {stat.pid: stat for stat in below}
         waiting.extend(stat.pid for stat in below)
     return found
 

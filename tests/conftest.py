@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Running:
 
     async def call(self, server: str, tool: str, arguments: object = None, **more: Any) -> CallToolResult:
         """`call_mcp_tool`."""
-        parameters = {"mcp_name": server, "tool_name": tool, "arguments": arguments or {}}
+        parameters: dict[str, Any] = {"mcp_name": server, "tool_name": tool, "arguments": arguments or {}}
         return await self.client.call_tool("call_mcp_tool", parameters, **more)
 
     async def text(self, server: str, tool: str, arguments: object = None) -> str:
@@ -103,7 +103,7 @@ Start = Callable[..., AbstractAsyncContextManager[Running]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """Starts a gateway in memory: `async with start({"name": entry}, idle_timeout=1) as running`."""
+    """A gateway in memory over these entries, with these settings, as a context."""
 
     @asynccontextmanager
     async def run(
@@ -117,10 +117,9 @@ def start(tmp_path: Path) -> Start:
         chosen = Settings.model_validate({"home": tmp_path, **settings})
         connector = Connector(tmp_path, variables, redact)
         made = gateway_module.Gateway(chosen, Pool(registry, connector, chosen, redact), redact)
-        async with made.pool:
-            async with Client(gateway_module.build(made), mode=mode) as client:
-                with anyio.fail_after(60):
-                    yield Running(client, made, config)
+        async with made.pool, Client(gateway_module.build(made), mode=mode) as client:
+            with anyio.fail_after(60):
+                yield Running(client, made, config)
 
     return run
 
@@ -147,7 +146,7 @@ class Liveness:
         """How many of them still run."""
         count = 0
         for connection in self._held:
-            connection.setblocking(False)
+            connection.settimeout(0)
             try:
                 count += connection.recv(1) != b""
             except BlockingIOError:
@@ -160,10 +159,8 @@ class Liveness:
         """Wait until the kernel has closed every connection; fails after 20 s."""
         for connection in self._held:
             connection.settimeout(20)
-            try:
+            with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-            except ConnectionResetError:
-                pass
 
     def close(self) -> None:
         """Give back the sockets."""

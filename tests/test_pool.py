@@ -284,7 +284,7 @@ async def test_a_server_of_two_instances_runs_two_processes_and_no_more(start: S
 
         async def call() -> None:
             result = await running.call("kind", "slow", {"seconds": 0.3})
-            seen.append((result.structured_content or {})["pid"])
+            seen.append(result.model_dump()["structured_content"]["pid"])
 
         async with anyio.create_task_group() as tasks:
             for _ in range(6):

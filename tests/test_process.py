@@ -91,7 +91,7 @@ StartHost = Callable[..., Any]
 
 @pytest.fixture
 def host(tmp_path: Path) -> StartHost:
-    """Starts a gateway process with these entries: `with host({"name": entry}) as one`."""
+    """A gateway process over these entries, with these variables, as a context."""
 
     @contextmanager
     def run(entries: Mapping[str, Any], **environ: str) -> Generator[Host]:
@@ -248,7 +248,7 @@ def test_two_gateways_of_one_user_work_side_by_side(host: StartHost) -> None:
     with host(entries) as one, host(entries) as two:
         for gateway in (one, two):
             gateway.initialize()
-        assert {json.loads(gateway.call("kind", "where"))["pid"] for gateway in (one, two)}.__len__() == 2
+        assert len({json.loads(gateway.call("kind", "where"))["pid"] for gateway in (one, two)}) == 2
 
 
 def test_a_home_that_cannot_be_written_costs_the_log_and_nothing_else(host: StartHost, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 import os
 import sys
 import threading
+from pathlib import Path
 
 from base import answer, handshake, refuse, requests, serve, text, tool
 
-MARK = sys.argv[1]
+MARK = Path(sys.argv[1])
 
-if not os.path.exists(MARK):
-    open(MARK, "w").close()
+if not MARK.exists():
+    MARK.touch()
     for request in requests():
         if request["method"] == "initialize":
             handshake(request)

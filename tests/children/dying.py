@@ -8,7 +8,7 @@ from base import handshake, requests
 STAGE = sys.argv[1]
 
 
-def die():
+def die() -> None:
     sys.stderr.write(f"\x1b[31mfatal:\x1b[0m no API key given, dying at {STAGE}\n")
     sys.stderr.flush()
     os._exit(3)

@@ -1,12 +1,17 @@
 """Behaves well, and answers with everything that a result can hold."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-from base import answer, refuse, send, serve, text, tool
+from base import Message, answer, refuse, send, serve, text, tool
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
 RICH = {
@@ -42,18 +47,19 @@ TOOLS = [
     tool("half_pair"),
     tool("not_an_object"),
 ]
-CANCELLED = []
+CANCELLED: list[Any] = []
 
 
-def crash_once(arguments):
-    if not os.path.exists(arguments["mark"]):
-        open(arguments["mark"], "w").close()
+def crash_once(arguments: Message) -> None:
+    mark = Path(arguments["mark"])
+    if not mark.exists():
+        mark.touch()
         sys.stderr.write("crashing as told\n")
         sys.stderr.flush()
         os._exit(7)
 
 
-def steps(request):
+def steps(request: Message) -> None:
     token = request["params"].get("_meta", {}).get("progressToken")
     count = request["params"]["arguments"].get("count", 3)
     for step in range(1, count + 1):
@@ -62,68 +68,65 @@ def steps(request):
     answer(request, text("done"))
 
 
-def slow(request):
+def slow(request: Message) -> None:
     time.sleep(request["params"]["arguments"].get("seconds", 60))
     answer(request, {**text("slept"), "structuredContent": {"pid": os.getpid()}})
 
 
-def call(request):
-    name, arguments = request["params"]["name"], request["params"].get("arguments") or {}
-    if name == "echo":
-        answer(request, text(json.dumps(arguments)))
-    elif name == "rich":
-        answer(request, RICH)
-    elif name == "strange":
-        answer(request, STRANGE)
-    elif name == "fails":
-        answer(request, {**text("it went wrong"), "isError": True})
-    elif name == "refuses":
-        refuse(request, -32050, "refused", {"why": "because"})
-    elif name == "slow":
-        threading.Thread(target=slow, args=(request,), daemon=True).start()
-    elif name == "steps":
-        steps(request)
-    elif name == "crash":
-        sys.stderr.write("crashing as told\n")
-        sys.stderr.flush()
-        os._exit(7)
-    elif name in ("crash_once", "read_once"):
-        crash_once(arguments)
-        answer(request, text("survived"))
-    elif name == "where":
-        where = {
-            "cwd": os.getcwd(),
-            "env": dict(os.environ),
-            "pid": os.getpid(),
-            "meta": request["params"].get("_meta"),
-        }
-        answer(request, text(json.dumps(where)))
-    elif name == "big":
-        answer(request, text("x" * arguments.get("size", 1_000_000)))
-    elif name == "cancelled":
-        answer(request, text(json.dumps(CANCELLED)))
-    elif name == "half_pair":
-        answer(request, text("\ud83d"))
-    elif name == "not_an_object":
-        send({"id": request["id"], "result": "just text"})
-    else:
-        refuse(request, -32602, f"Unknown tool: {name}")
+def where(request: Message) -> None:
+    meta = request["params"].get("_meta")
+    seen = {"cwd": str(Path.cwd()), "env": dict(os.environ), "pid": os.getpid(), "meta": meta}
+    answer(request, text(json.dumps(seen)))
 
 
-def watch_cancellations():
+def survive(request: Message) -> None:
+    crash_once(request["params"]["arguments"])
+    answer(request, text("survived"))
+
+
+def crash(_: Message) -> None:
+    sys.stderr.write("crashing as told\n")
+    sys.stderr.flush()
+    os._exit(7)
+
+
+def big(request: Message) -> None:
+    answer(request, text("x" * request["params"]["arguments"].get("size", 1_000_000)))
+
+
+CALLS: dict[str, Callable[[Message], None]] = {
+    "echo": lambda request: answer(request, text(json.dumps(request["params"]["arguments"]))),
+    "rich": lambda request: answer(request, RICH),
+    "strange": lambda request: answer(request, STRANGE),
+    "fails": lambda request: answer(request, {**text("it went wrong"), "isError": True}),
+    "refuses": lambda request: refuse(request, -32050, "refused", {"why": "because"}),
+    "slow": lambda request: threading.Thread(target=slow, args=(request,), daemon=True).start(),
+    "steps": steps,
+    "crash": crash,
+    "crash_once": survive,
+    "read_once": survive,
+    "where": where,
+    "big": big,
+    "cancelled": lambda request: answer(request, text(json.dumps(CANCELLED))),
+    "half_pair": lambda request: answer(request, text("\ud83d")),
+    "not_an_object": lambda request: send({"id": request["id"], "result": "just text"}),
+}
+
+
+def watch_cancellations() -> None:
     """Takes cancellations out of the stream of lines before the loop sees them."""
     lines = sys.stdin
 
     class Lines:
-        def __iter__(self):
+        def __iter__(self) -> Iterator[str]:
             for line in lines:
                 message = json.loads(line)
                 if message.get("method") == "notifications/cancelled":
                     CANCELLED.append(message["params"]["requestId"])
                 yield line
 
-    sys.stdin = Lines()
+    sys.stdin = Lines()  # type: ignore[assignment]
 
 
 watch_cancellations()
-serve(TOOLS, call, instructions="Be kind to this server.")
+serve(TOOLS, lambda request: CALLS[request["params"]["name"]](request), instructions="Be kind to this server.")

@@ -2,15 +2,16 @@
 
 import json
 
-from base import answer, refuse, requests, send, text, tool
+from base import Message, answer, refuse, requests, send, text, tool
 
 VERSION = "2026-07-28"
 INFO = {"io.modelcontextprotocol/serverInfo": {"name": "modern", "version": "1"}}
 tools = [tool("era")]
-listener = None
+listener: object = None
 
 for request in requests():
-    method, params = request.get("method"), request.get("params") or {}
+    method: object = request.get("method")
+    params: Message = request.get("params") or {}
     if "id" not in request:
         continue
     if params.get("_meta", {}).get("io.modelcontextprotocol/protocolVersion") != VERSION:

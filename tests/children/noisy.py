@@ -2,13 +2,13 @@
 
 import sys
 
-from base import answer, serve, text, tool
+from base import Message, answer, serve, text, tool
 
 sys.stdout.write("*** Welcome to Noisy 1.0 ***\n{not json}\n[1, 2]\n\n\x1b[32mok\x1b[0m\n")
 sys.stdout.flush()
 
 
-def call(request):
+def call(request: Message) -> None:
     sys.stdout.write("debug: called\n")
     for number in range(2_000):
         sys.stderr.write(f"line {number} of a flood {'x' * 100}\n")

@@ -1,8 +1,5 @@
 """Speaks 2024-11-05, and hangs on anything that comes before `initialize`."""
 
-import json
-import sys
-
 from base import answer, handshake, requests, text, tool
 
 stream = requests()

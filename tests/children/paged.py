@@ -1,11 +1,12 @@
 """Lists its tools on pages, and changes them when it is told to."""
 
-from base import answer, handshake, refuse, requests, send, text, tool
+from base import Message, answer, handshake, refuse, requests, send, text, tool
 
 names = [f"tool_{number}" for number in range(5)]
 
 for request in requests():
-    method, params = request.get("method"), request.get("params") or {}
+    method: object = request.get("method")
+    params: Message = request.get("params") or {}
     if method == "initialize":
         handshake(request)
     elif method == "tools/list":

@@ -2,10 +2,11 @@
 
 import sys
 import time
+from pathlib import Path
 
 from base import answer, serve, text, tool
 
-with open(sys.argv[2], "a") as starts:
+with Path(sys.argv[2]).open("a") as starts:
     starts.write("start\n")
 time.sleep(float(sys.argv[1]))
 serve([tool("late")], lambda request: answer(request, text("better late")))

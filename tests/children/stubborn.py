@@ -9,9 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
-from base import hold, serve, text, answer, tool
+from base import answer, hold, serve, text, tool
 
 PORT, KIND, DEPTH = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 0
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,109 @@
+"""What a model reads of servers and tools, and that it stays within budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_gateway import menu
+from mcp_gateway.catalog import Knowledge
+from mcp_gateway.registry import Entry
+from mcp_gateway.search import near_names, score, words
+
+
+def tool(name: str, description: str = "", **properties: Any) -> dict[str, Any]:
+    return {"name": name, "description": description, "inputSchema": {"type": "object", "properties": properties}}
+
+
+def many(count: int) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        tool(f"do_thing_number_{number}", f"Does the thing of number {number}, at length and with great care. More.",
+             first={"type": "string", "description": "The first parameter."}, second={"type": "integer"})
+        for number in range(count)
+    )  # fmt: skip
+
+
+def test_a_line_says_what_the_server_is_for_how_many_tools_it_has_and_its_state() -> None:
+    line = menu.Line(Entry("a", description="Things"), Knowledge((tool("t"),)), "running")
+    assert "\n- a: Things (1 tool, running)" in menu.server_list([line])
+
+
+def test_the_purpose_is_what_the_server_says_where_the_entry_says_nothing() -> None:
+    assert menu.Line(Entry("a"), Knowledge(instructions="Use\n it well.", title="T")).purpose == "Use it well."
+    assert menu.Line(Entry("a"), Knowledge(title="T")).purpose == "T"
+    assert menu.Line(Entry("a")).purpose == ""
+
+
+def test_what_is_not_ready_stands_in_one_last_line() -> None:
+    lines = [
+        menu.Line(Entry("ready")),
+        menu.Line(Entry("off", disabled=True)),
+        menu.Line(Entry("short", lacks=("KEY",))),
+        menu.Line(Entry("refused", lacks=("URL",), refused="it lacks URL")),
+        menu.Line(Entry("bad", refused="its entry is not valid")),
+    ]
+    text = menu.server_list(lines, ["the file is broken"])
+    assert text.startswith("1 server.")
+    assert text.splitlines()[-2:] == [
+        "Not ready: off is disabled; short lacks KEY (can be tried); refused lacks URL; bad: its entry is not valid.",
+        "the file is broken",
+    ]
+
+
+def test_two_hundred_servers_fit_and_thousands_are_counted() -> None:
+    for count in (200, 3_000):
+        lines = [menu.Line(Entry(f"server-{number}", description="Purpose " * 30)) for number in range(count)]
+        text = menu.server_list(lines)
+        assert len(text) <= 1_500 * menu.CHARS_A_TOKEN
+    assert f"and {count - text.count('server-')} more" in text
+
+
+def test_a_small_server_is_shown_whole() -> None:
+    text = menu.tool_list("s", Knowledge(many(5), instructions="Take care."))
+    assert "Instructions: Take care." in text
+    assert text.count("(first?: string, second?: integer) — Does the thing") == 5
+
+
+def test_of_a_big_server_every_name_is_shown_and_what_matches_in_full() -> None:
+    text = menu.tool_list("s", Knowledge(many(150)), "number 77")
+    assert len(text) <= 2_500 * menu.CHARS_A_TOKEN
+    assert all(f"do_thing_number_{number}" in text for number in range(150))
+    assert "do_thing_number_77(first?: string, second?: integer)" in text
+    assert "    first: The first parameter." in text
+
+
+def test_of_a_huge_server_no_name_is_dropped() -> None:
+    text = menu.tool_list("s", Knowledge(many(400)))
+    assert all(f"do_thing_number_{number}" in text for number in range(400))
+
+
+def test_long_instructions_are_cut_and_counted() -> None:
+    assert "… [3000 more characters]" in menu.tool_list("s", Knowledge(instructions="x" * 5_000))
+
+
+def test_a_search_without_a_match_says_so() -> None:
+    text = menu.search_answer("zebra", [menu.Line(Entry("a"), Knowledge(many(3)))])
+    assert text.startswith('No tool matches "zebra"')
+
+
+def test_a_search_shows_five_tools_within_budget() -> None:
+    text = menu.search_answer("do the thing", [menu.Line(Entry("a"), Knowledge(many(300)))])
+    assert text.count("a.do_thing_number_") == 5
+    assert len(text) <= 5 * 500 + 200
+
+
+def test_identifiers_are_split_into_words() -> None:
+    assert words("getFileInfo get_file-info HTTPServer2") == ["get", "file", "info", "get", "file", "info", "http",
+                                                              "server", "2"]  # fmt: skip
+
+
+def test_words_of_a_name_count_more_than_words_of_a_description() -> None:
+    named, described = tool("list_issues"), tool("x", "Lists issues.")
+    assert score("listing issues", named) > score("listing issues", described) > score("zebra", named) == 0
+
+
+def test_near_names_are_near() -> None:
+    known = ["filesystem", "github", "google-search-console", "gitlab"]
+    assert near_names("file_system", known) == ("filesystem",)
+    assert near_names("git", known)[0] in {"github", "gitlab"}
+    assert near_names("search", known) == ("google-search-console",)
+    assert near_names("zzz", known) == ()
