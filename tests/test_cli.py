@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, Liveness, child, write_config
+from support import PROJECT, Liveness, child, write_config
 
 import mcp_gateway
 

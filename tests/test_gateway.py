@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import Start, child, text_of
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ImageContent
+from support import Start, child, text_of
 from tokenizers import Tokenizer
 
 import gateway

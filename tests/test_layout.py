@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from support import PROJECT
 
 ORDER = [
     "errors", "settings", "registry", "catalog", "search", "signature", "arguments", "results", "menu", "logs",

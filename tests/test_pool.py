@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from conftest import Liveness, Running, Start, child, text_of
+from support import Liveness, Running, Start, child, text_of
 
 pytestmark = pytest.mark.anyio
 

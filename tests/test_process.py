@@ -14,8 +14,8 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import PROJECT, Liveness, child, text_of, write_config
 from mcp import Client, StdioServerParameters
+from support import PROJECT, Liveness, child, text_of, write_config
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups are POSIX")
 

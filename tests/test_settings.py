@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from support import PROJECT
 
 from mcp_gateway.settings import Settings, load_settings, read_variables, variable_of
 
