@@ -11,21 +11,21 @@ from typing import Any
 MCP_SERVERS: dict[str, dict[str, Any]] = {
     # https://github.com/settings/tokens
     "github": {
-        "description": "GitHub: repositories, issues, pull requests, code search, actions",
+        "description": "Repositories, issues, pull requests, code search, actions",
         "type": "http",
         "url": "https://api.githubcopilot.com/mcp/",
         "headers": {"Authorization": "Bearer ${GITHUB_PERSONAL_ACCESS_TOKEN}"},
     },
     # A key is optional and raises the limits: https://context7.com
     "context7": {
-        "description": "Context7: current documentation and code examples of libraries and frameworks",
+        "description": "Current documentation and code examples of libraries and frameworks",
         "command": "npx",
         "args": ["-y", "@upstash/context7-mcp"],
         "env": {"CONTEXT7_API_KEY": "${CONTEXT7_API_KEY:-}"},
     },
     # https://app.dataforseo.com/api-access
     "dataforseo": {
-        "description": "DataForSEO: search results, keywords, backlinks, on-page and domain data",
+        "description": "Search results, keywords, backlinks, on-page and domain data",
         "command": "npx",
         "args": ["-y", "dataforseo-mcp-server"],
         "env": {
@@ -35,7 +35,7 @@ MCP_SERVERS: dict[str, dict[str, Any]] = {
     },
     # https://developers.google.com/analytics/devguides/MCP
     "google-analytics": {
-        "description": "Google Analytics: accounts, properties, reports and realtime data",
+        "description": "Accounts, properties, reports and realtime data",
         "command": "uvx",
         "args": ["analytics-mcp"],
         "env": {
@@ -45,7 +45,7 @@ MCP_SERVERS: dict[str, dict[str, Any]] = {
     },
     # Either of the two variables is enough: https://github.com/AminForou/mcp-gsc
     "google-search-console": {
-        "description": "Google Search Console: search traffic, indexing, sitemaps, URL inspection",
+        "description": "Search traffic, indexing, sitemaps, URL inspection",
         "command": "uvx",
         "args": ["mcp-search-console"],
         "env": {
@@ -56,7 +56,7 @@ MCP_SERVERS: dict[str, dict[str, Any]] = {
     # The log-in opens a callback on port 8000 that dies with the process, so it is never stopped
     # for being idle: https://github.com/taylorwilsdon/google_workspace_mcp
     "google-workspace": {
-        "description": "Google Workspace: Gmail, Calendar, Drive, Docs, Sheets, Slides, Forms, Tasks, Chat",
+        "description": "Gmail, Calendar, Drive, Docs, Sheets, Slides, Forms, Tasks, Chat",
         "command": "uvx",
         "args": ["workspace-mcp", "--tool-tier", "core"],
         "env": {
@@ -67,14 +67,14 @@ MCP_SERVERS: dict[str, dict[str, Any]] = {
     },
     # Finds by meaning; the first call downloads its model: https://github.com/doobidoo/mcp-memory-service
     "memory": {
-        "description": "Memory: store and recall notes by meaning, across conversations",
+        "description": "Store and recall notes by meaning, across conversations",
         "command": "uvx",
         "args": ["--from", "mcp-memory-service[sqlite]", "memory", "server"],
         "env": {"MCP_MEMORY_STORAGE_BACKEND": "sqlite_vec"},
     },
     # Needs Node.js 22 or newer: https://console.apify.com/account/integrations
     "apify": {
-        "description": "Apify: web scraping and automation actors, their runs and stored results",
+        "description": "Web scraping and automation actors, their runs and stored results",
         "command": "npx",
         "args": ["-y", "@apify/actors-mcp-server", "--tools", "actors,docs,runs,storage"],
         "env": {"APIFY_TOKEN": "${APIFY_TOKEN}", "TELEMETRY_ENABLED": "false"},

@@ -129,7 +129,7 @@ def test_check_says_what_is_ready_and_what_is_wrong(run: Run) -> None:
     }
     done = run(entries, "check", *entries, "unknown")
     assert done.returncode == 1
-    assert "ok   kind: ready with 15 tools in " in done.stderr
+    assert "ok   kind: ready with 17 tools in " in done.stderr
     assert "FAIL dying: it did not start: ended with exit code 3\n" in done.stderr
     assert "no API key given" in done.stderr
     assert 'FAIL none: it did not start: the command "no-such-program" was not found (install it' in done.stderr
@@ -142,7 +142,7 @@ def test_check_for_scripts(run: Run) -> None:
     done = run({"kind": child("friendly")}, "check", "kind", "--json")
     (verdict,) = json.loads(done.stdout)
     assert done.returncode == 0
-    assert (verdict["name"], verdict["ok"], verdict["tools"]) == ("kind", True, 15)
+    assert (verdict["name"], verdict["ok"], verdict["tools"]) == ("kind", True, 17)
 
 
 def test_a_start_is_waited_for_as_long_as_it_goes_on(run: Run, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ async def test_list_load_and_call_work_for_clients_of_both_eras(start: Start, mo
         assert "Be kind to this server." in loaded
         assert "echo(text: string, count?: integer, tags?: any[])" in loaded
         assert json.loads(await running.text("kind", "echo", {"text": "hi"})) == {"text": "hi"}
-        assert "(15 tools, running)" in await running.list()
+        assert "(17 tools, running)" in await running.list()
 
 
 async def test_a_call_needs_no_load_and_a_load_no_list(start: Start) -> None:
@@ -286,3 +286,18 @@ async def test_the_answer_of_a_modern_server_reaches_a_modern_client_as_it_is(st
     async with start({"new": child("modern")}) as running:
         result = await running.call("new", "era")
     assert result.structured_content == [1, 2]
+
+
+async def test_what_a_server_asks_of_the_client_is_refused_at_once(start: Start) -> None:
+    async with start({"kind": child("friendly")}) as running:
+        answers = json.loads(await running.text("kind", "asks"))
+    assert {answer["error"]["code"] for answer in answers} <= {-32600, -32601}
+    assert len(answers) == 3
+
+
+async def test_a_servers_log_messages_go_to_the_gateways_log(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with start({"kind": child("friendly")}) as running:
+        await running.text("kind", "logs")
+        while "kind says (warning): careful" not in caplog.text:
+            await anyio.sleep(0.01)

@@ -46,8 +46,12 @@ TOOLS = [
     tool("cancelled"),
     tool("half_pair"),
     tool("not_an_object"),
+    tool("asks"),
+    tool("logs"),
 ]
 CANCELLED: list[Any] = []
+ASKING: list[Message] = []
+ANSWERS: list[Message] = []
 
 
 def crash_once(arguments: Message) -> None:
@@ -94,6 +98,31 @@ def big(request: Message) -> None:
     answer(request, text("x" * request["params"]["arguments"].get("size", 1_000_000)))
 
 
+def logs(request: Message) -> None:
+    send({"method": "notifications/message", "params": {"level": "warning", "data": "careful"}})
+    answer(request, text("logged"))
+
+
+def asks(request: Message) -> None:
+    """Asks the client for everything that a server can ask, and answers with what it was told."""
+    schema: Message = {"type": "object", "properties": {}}
+    questions: dict[str, Message] = {
+        "roots/list": {},
+        "sampling/createMessage": {"messages": [], "maxTokens": 1},
+        "elicitation/create": {"message": "?", "requestedSchema": schema},
+    }
+    for method, params in questions.items():
+        send({"id": f"ask-{method}", "method": method, "params": params})
+    ASKING.append(request)
+
+
+def told(message: Message) -> None:
+    """An answer of the client; the last one ends the call."""
+    ANSWERS.append(message)
+    if len(ANSWERS) == 3:
+        answer(ASKING.pop(), text(json.dumps(ANSWERS)))
+
+
 CALLS: dict[str, Callable[[Message], None]] = {
     "echo": lambda request: answer(request, text(json.dumps(request["params"]["arguments"]))),
     "rich": lambda request: answer(request, RICH),
@@ -109,12 +138,14 @@ CALLS: dict[str, Callable[[Message], None]] = {
     "big": big,
     "cancelled": lambda request: answer(request, text(json.dumps(CANCELLED))),
     "half_pair": lambda request: answer(request, text("\ud83d")),
+    "asks": asks,
+    "logs": logs,
     "not_an_object": lambda request: send({"id": request["id"], "result": "just text"}),
 }
 
 
 def watch_cancellations() -> None:
-    """Takes cancellations out of the stream of lines before the loop sees them."""
+    """Sees cancellations and answers in the stream of lines before the loop does."""
     lines = sys.stdin
 
     class Lines:
@@ -123,6 +154,9 @@ def watch_cancellations() -> None:
                 message = json.loads(line)
                 if message.get("method") == "notifications/cancelled":
                     CANCELLED.append(message["params"]["requestId"])
+                if "method" not in message:
+                    told(message)
+                    continue
                 yield line
 
     sys.stdin = Lines()  # type: ignore[assignment]
