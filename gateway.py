@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,12 +24,13 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, ToolAnnotations
 from mcp_gateway import __version__, host, logs, menu, results
 from mcp_gateway.arguments import as_object, diagnosis, repair
 from mcp_gateway.catalog import Knowledge
+from mcp_gateway.config import RegistryFile
 from mcp_gateway.connection import Request
 from mcp_gateway.errors import BadParameters, GatewayError, ProtocolRefusal
 from mcp_gateway.pool import Pool
-from mcp_gateway.registry import RegistryFile
 from mcp_gateway.relay import Caller, for_client
 from mcp_gateway.results import Result
+from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings, dotenv_files, load_settings, read_variables
 from mcp_gateway.transport import Connector
 from servers import MCP_SERVERS
@@ -78,7 +80,7 @@ USAGES = {
 class Gateway:
     """The three tools, over a pool of servers."""
 
-    def __init__(self, settings: Settings, pool: Pool, redact: logs.Redactor) -> None:
+    def __init__(self, settings: Settings, pool: Pool, redact: Redactor) -> None:
         """Answer from `pool`."""
         self.settings = settings
         self.pool = pool
@@ -89,13 +91,13 @@ class Gateway:
         query = str(parameters.get("query") or "").strip()
         problems = [self.redact(problem) for problem in (*self.pool.registry.problems, *self.settings.problems)]
         lines = self.lines()
-        text = menu.search_answer(query, lines) if query else menu.server_list(lines, problems)
-        return results.text_result(self.redact(text))
+        return results.text_result(menu.search_answer(query, lines) if query else menu.server_list(lines, problems))
 
     async def load_mcp_tools(self, parameters: Mapping[str, Any], caller: Caller) -> Result:
         """A server's instructions and tools."""
         name = self._name(parameters, "load_mcp_tools", "mcp_name")
         knowledge = await self.pool.knowledge(name, caller.note)
+        knowledge = replace(knowledge, tools_error=self.redact(knowledge.tools_error))
         return results.text_result(menu.tool_list(name, knowledge, str(parameters.get("query") or "")))
 
     async def call_mcp_tool(self, parameters: Mapping[str, Any], caller: Caller) -> Result:
@@ -119,7 +121,7 @@ class Gateway:
             return Request(tool_name, params, caller.progress, schema)
 
         try:
-            result = await self.pool.call(name, build, caller.note)
+            result = await self.pool.call(name, tool_name, build, caller.note)
         except ProtocolRefusal as exc:
             note = diagnosis(known, sent) if known else ""
             message = f"{exc.message}\n\n{note}" if note else exc.message
@@ -158,7 +160,12 @@ class Gateway:
         """What is known of every server, without starting any."""
         pool = self.pool
         return [
-            menu.Line(entry, pool.catalog.recall(entry), pool.state(name), pool.failure(name))
+            menu.Line(
+                replace(entry, refused=self.redact(entry.refused)),
+                pool.known(entry),
+                pool.state(name),
+                self.redact(pool.failure(name)),
+            )
             for name, entry in pool.registry.entries.items()
         ]
 
@@ -200,7 +207,8 @@ class Door:
         params = ctx.params or {}
         tool = params.get("name")
         parameters: object = params.get("arguments") or {}
-        if ctx.method != "tools/call" or tool not in SCHEMAS or not isinstance(parameters, dict):
+        ours = ctx.method == "tools/call" and isinstance(tool, str) and tool in SCHEMAS
+        if not ours or not isinstance(parameters, dict):
             return await call_next(ctx)
         caller = Caller.of(ctx)
         result = await self._gateway.answer(str(tool), cast("dict[str, Any]", parameters), caller)
@@ -251,10 +259,16 @@ def _tool(fn: Callable[..., Any], settings: Settings) -> Tool:
 
 def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gateway:
     """A gateway with everything that it is made of; nothing runs yet."""
-    redact = logs.Redactor()
+    redact = Redactor()
     logs.set_up(settings.home, settings.log_level, redact)
     dotenv = dotenv_files(PROJECT, settings.home)
-    registry = RegistryFile(MCP_SERVERS, settings.config_file, dotenv, lambda: read_variables(environ, dotenv))
+    registry = RegistryFile(
+        MCP_SERVERS,
+        settings.config_file,
+        dotenv,
+        lambda: read_variables(environ, dotenv),
+        required=settings.config is not None,
+    )
     pool = Pool(registry, Connector(settings.home, environ, redact), settings, redact)
     return Gateway(settings, pool, redact)
 
@@ -289,6 +303,9 @@ def main(arguments: list[str]) -> int:
         from mcp_gateway import cli  # noqa: PLC0415 - typer and rich are not for the serving path
 
         return cli.main(arguments, lambda: assemble(settings))
+    if sys.stdin is None or sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller
+        os.write(2, b"mcp gateway: stdin and stdout are needed to serve a client; see gateway.py --help\n")
+        return 2
     if sys.stdin.isatty():
         sys.stderr.write("Serving MCP on stdin and stdout, for a client. To look around: gateway.py --help\n")
     anyio.run(serve, assemble(settings)).die()

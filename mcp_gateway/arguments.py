@@ -6,6 +6,7 @@ Arguments are otherwise passed on as given, for the server alone decides what it
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -41,7 +42,8 @@ def _repair(value: object, schema: object, root: Schema, depth: int) -> object:
     if depth > _MAX_DEPTH or known is None:
         return value
     if isinstance(value, str):
-        return _respelled(value, _wanted(known, root, 0))
+        respelled = _respelled(value, _wanted(known, root, 0))
+        return respelled if isinstance(respelled, str) else _repair(respelled, known, root, depth + 1)
     if isinstance(value, dict) and isinstance(known.get("properties"), dict):
         members = cast("dict[str, Any]", known["properties"])
         fields = cast("dict[str, Any]", value)
@@ -55,11 +57,23 @@ def _respelled(text: str, wanted: set[str]) -> object:
     if not wanted or "string" in wanted:
         return text
     try:
-        value: object = json.loads(text)
+        value: object = json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except ValueError:
         return text
     fits = any(_is(value, kind) for kind in wanted)
     return value if fits else text
+
+
+def _no_number(text: str) -> None:
+    """NaN and the infinities are not JSON, RFC 8259."""
+    raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _is(value: object, kind: str) -> bool:

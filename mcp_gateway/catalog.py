@@ -54,7 +54,7 @@ class Catalog:
     def recall(self, entry: Entry) -> Knowledge | None:
         """What this very entry's server said last."""
         known = self._known.get(entry.name)
-        return known[1] if known and known[0] == entry else None
+        return known[1] if known and known[0].launch == entry.launch else None
 
     def remember(self, entry: Entry, knowledge: Knowledge) -> None:
         """Replace what was known."""
@@ -63,7 +63,7 @@ class Catalog:
     def era(self, entry: Entry) -> Era | None:
         """How this server is to be asked first."""
         known = self._eras.get(entry.name)
-        return known[1] if known and known[0] == entry else None
+        return known[1] if known and known[0].launch == entry.launch else None
 
     def remember_era(self, entry: Entry, era: Era) -> None:
         """Keep how the server was reached."""

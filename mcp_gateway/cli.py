@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import anyio
 import typer
@@ -26,6 +26,7 @@ from mcp_gateway.errors import (
     StillStarting,
     circumstances,
 )
+from mcp_gateway.host import Ending
 from mcp_gateway.pool import Pool
 from mcp_gateway.relay import Caller
 from mcp_gateway.results import Result, refused
@@ -163,7 +164,8 @@ class Commands:
     ) -> None:
         """Start servers and say for each whether it is ready, or what is wrong and what to do."""
         front = self._make()
-        verdicts = _run(front, lambda: _check_all(front, names or _all_names(front)))
+        tell = Console(quiet=as_json, highlight=False, soft_wrap=True)
+        verdicts = _run(front, lambda: _check_all(front, names or _all_names(front), tell))
         if as_json:
             _say(_json([vars(verdict) for verdict in verdicts]))
         raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else 1)
@@ -178,21 +180,41 @@ def _json(value: object) -> str:
 
 
 def _run(front: Front, job: Callable[[], Awaitable[_T]]) -> _T:
-    """Do one thing with a gateway, and stop its children again."""
+    """Do one thing with a gateway, and stop its children again, whether it is done, fails or is interrupted."""
+    ending = Ending()
+    outcome: list[_T | GatewayError] = []
 
-    async def work() -> _T:
-        async with front.pool:
-            return await job()
+    async def work() -> None:
+        working = anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ending.watch, working.cancel)
+            async with front.pool:
+                with working:
+                    outcome.append(await _outcome(job))
+            tasks.cancel_scope.cancel()
 
+    anyio.run(work)
+    ending.die()
+    (result,) = outcome
+    if isinstance(result, GatewayError):
+        sys.stderr.write(front.redact(f"{_told(result)}\n"))
+        raise typer.Exit(1)
+    return result
+
+
+async def _outcome(job: Callable[[], Awaitable[_T]]) -> _T | GatewayError:
     try:
-        return anyio.run(work)
-    except ProtocolRefusal as exc:
-        sys.stderr.write(front.redact(f"error {exc.code}: {exc.message}\n"))
-        if exc.data is not None:
-            sys.stderr.write(front.redact(f"{_json(exc.data)}\n"))
+        return await job()
     except GatewayError as exc:
-        sys.stderr.write(front.redact(f"{exc}\n"))
-    raise typer.Exit(1)
+        return exc
+
+
+def _told(exc: GatewayError) -> str:
+    """A failure for a person; an error of the protocol with its code and data."""
+    if not isinstance(exc, ProtocolRefusal):
+        return str(exc)
+    data = "" if exc.data is None else f"\n{_json(exc.data)}"
+    return f"error {exc.code}: {exc.message}{data}"
 
 
 async def _patiently(job: Callable[[], Awaitable[_T]]) -> _T:
@@ -211,13 +233,18 @@ async def _print_progress(progress: float, total: float | None, message: str | N
 
 
 def _show(result: Result, *, as_json: bool = False) -> None:
-    _say(_json(result) if as_json else "\n".join(_block(block) for block in result.get("content", [])))
+    content = result.get("content")
+    blocks = cast("list[object]", content) if isinstance(content, list) else []
+    _say(_json(result) if as_json else "\n".join(map(_block, blocks)))
     if refused(result):
         raise typer.Exit(1)
 
 
-def _block(block: dict[str, Any]) -> str:
+def _block(value: object) -> str:
     """One block of a result as text; what is no text is named, and `--json` shows it."""
+    if not isinstance(value, dict):
+        return f"[{value!r:.100}; --json shows it]"
+    block = cast("dict[str, Any]", value)
     if block.get("type") == "text":
         return str(block.get("text", ""))
     kind = block.get("mimeType") or block.get("uri") or ""
@@ -242,12 +269,12 @@ def _all_names(front: Front) -> list[str]:
     return [line.entry.name for line in front.lines() if not line.entry.disabled]
 
 
-async def _check_all(front: Front, names: list[str]) -> list[Verdict]:
-    console = Console(stderr=True, highlight=False)
+async def _check_all(front: Front, names: list[str], tell: Console) -> list[Verdict]:
+    """Start all, a few at a time; progress goes to stderr, each verdict to `tell` as soon as it is known."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     verdicts: dict[str, Verdict] = {}
     turns = anyio.Semaphore(_AT_ONCE)
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
 
         async def check(name: str) -> None:
             async with turns:
@@ -256,7 +283,7 @@ async def _check_all(front: Front, names: list[str]) -> list[Verdict]:
                 verdicts[name] = verdict
                 progress.remove_task(shown)
                 mark = "ok  " if verdict.ok else "FAIL"
-                console.print(f"{mark} {name}: {verdict.text}", markup=False, soft_wrap=True)
+                tell.print(f"{mark} {name}: {verdict.text}", markup=False)
 
         async with anyio.create_task_group() as tasks:
             for name in dict.fromkeys(names):

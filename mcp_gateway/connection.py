@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import anyio
+from anyio.abc import TaskGroup
 from mcp.client import ClientSession, IncomingMessage
 from mcp.client.subscriptions import SubscriptionLost, listen
 from mcp.shared.dispatcher import CallOptions, ProgressFnT
@@ -32,7 +33,6 @@ from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
     CLIENT_INFO_META_KEY,
     CONNECTION_CLOSED,
-    METHOD_NOT_FOUND,
     PROTOCOL_VERSION_META_KEY,
     Implementation,
     LoggingMessageNotificationParams,
@@ -41,8 +41,18 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from mcp_gateway import __version__, logs
-from mcp_gateway.catalog import Catalog, Era, Knowledge, Tool
-from mcp_gateway.errors import CallTimedOut, GatewayError, ProtocolRefusal, ServerGone, StartFailed
+from mcp_gateway.catalog import Catalog, Era, Knowledge
+from mcp_gateway.errors import (
+    CallTimedOut,
+    GatewayError,
+    HttpRefused,
+    ProtocolRefusal,
+    ServerGone,
+    StartFailed,
+    http_advice,
+)
+from mcp_gateway.listing import list_tools
+from mcp_gateway.negotiation import negotiate
 from mcp_gateway.registry import Entry, TimeLimit
 from mcp_gateway.settings import forever_if_zero
 from mcp_gateway.transport import Connect, Link
@@ -57,12 +67,6 @@ _ENVELOPE: Mapping[str, Any] = {
 }
 """What every request to a 2026-07-28 server carries beside the version."""
 
-_PROBE_LIMIT = 3.0
-"""Seconds that a server of unknown era may take over `server/discover` before `initialize` is sent
-behind it. None of 46 servers hung on the question, and one that is merely slow to start answers both."""
-_LIST_LIMIT = 20.0
-"""Seconds for `tools/list`; a server that cannot list its tools can still be called."""
-_MAX_PAGES = 500
 _LONGEST_SLEEP = 86_400.0
 _LAST_WORDS_LIMIT = 1.0
 """How long a caller waits for the owner to learn why a server died."""
@@ -100,6 +104,7 @@ class Connection:
     def __init__(self, entry: Entry, connect: Connect, limits: Limits, catalog: Catalog) -> None:
         """Prepare a run; nothing starts before `run`. What it learns goes into `catalog`."""
         self.entry = entry
+        self.limits = limits
         self.settled = anyio.Event()
         self.ended = anyio.Event()
         self.failure: GatewayError | None = None
@@ -110,7 +115,6 @@ class Connection:
         self.stop_reason = ""
         self._ready = False
         self._connect = connect
-        self._limits = limits
         self._catalog = catalog
         self._stop = anyio.Event()
         self._quiet = anyio.Event()
@@ -118,8 +122,9 @@ class Connection:
         self._link: Link | None = None
         self._dispatcher: JSONRPCDispatcher[Any] | None = None
         self._session: ClientSession | None = None
+        self._tasks: TaskGroup | None = None
         self._tools_changed = False
-        self._ids = itertools.count(1_000)
+        self._ids = itertools.count(1_000_000)
 
     def __repr__(self) -> str:
         return f"<Connection {self.entry.name} {self.state}>"
@@ -129,7 +134,7 @@ class Connection:
         """One of starting, running, stopping, ended."""
         if self.ended.is_set():
             return "ended"
-        if self._stop.is_set() or (self._link is not None and self._link.ended.is_set()):
+        if self._stop.is_set() or self.failure is not None or (self._link is not None and self._link.ended.is_set()):
             return "stopping"
         return "running" if self._ready else "starting"
 
@@ -137,6 +142,11 @@ class Connection:
     def usable(self) -> bool:
         """Whether a call may wait for this run, or talk over it."""
         return self.state in {"starting", "running"}
+
+    def adopt(self, entry: Entry, limits: Limits) -> None:
+        """Go on under an entry that starts the same server with other words or limits."""
+        self.entry = entry
+        self.limits = limits
 
     def stop(self, reason: str) -> None:
         """Tell the owner to stop; the reason is the end of a sentence whose subject is the server."""
@@ -162,6 +172,7 @@ class Connection:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_on, link.ended, tasks.cancel_scope)
             tasks.start_soon(_cancel_on, self._stop, tasks.cancel_scope)
+            self._tasks = tasks
             dispatcher = JSONRPCDispatcher[Any](link.read, link.write)
             async with ClientSession(
                 dispatcher=dispatcher,
@@ -174,13 +185,14 @@ class Connection:
                     await self._start(session)
                     if self.era == "modern":
                         tasks.start_soon(self._listen, session)
-                    await self._until_idle()
+                    if self.failure is None:
+                        await self._until_idle()
                 finally:
                     link.ended.set()  # before the session ends and wakes those who wait for answers
             tasks.cancel_scope.cancel()
 
     async def _start(self, session: ClientSession) -> None:
-        limit = self._limits.start
+        limit = self.limits.start
         with anyio.move_on_after(limit.seconds) as scope:
             self.era = await negotiate(session, self.era)
             self._catalog.remember_era(self.entry, self.era)
@@ -189,7 +201,8 @@ class Connection:
         if scope.cancelled_caught:
             # A server that never answered may be one that hangs on the question: ask the old way next.
             self._catalog.remember_era(self.entry, "handshake")
-            raise self._not_started(f"it was not ready after {limit.seconds:g} s ({limit.source})")
+            self._fail(self._not_started(f"it was not ready after {limit.seconds:g} s ({limit.source})"))
+            return
         self._last_used = anyio.current_time()
         self.settled.set()
         logger.info("%s is ready: %d tools", self.entry.name, len(self.knowledge.tools if self.knowledge else ()))
@@ -197,7 +210,7 @@ class Connection:
     async def _introduce(self, session: ClientSession) -> None:
         info = session.server_info
         title = (info.title or info.name) if info else ""
-        tools, error = await self._list_tools()
+        tools, error = await list_tools(self._list_page)
         self._learn(Knowledge(tools, session.instructions or "", title, error))
 
     def _learn(self, knowledge: Knowledge) -> None:
@@ -211,37 +224,11 @@ class Connection:
             return
         self._tools_changed = False
         with suppress(MCPError):
-            tools, error = await self._list_tools()
-            self._learn(replace(known, tools=known.tools if error else tools, tools_error=error))
+            tools, error = await list_tools(self._list_page)
+            self._learn(replace(known, tools=tools or known.tools if error else tools, tools_error=error))
 
-    async def _list_tools(self) -> tuple[tuple[Tool, ...], str]:
-        tools: list[Tool] = []
-        try:
-            with anyio.fail_after(_LIST_LIMIT):
-                async for page in self._pages("tools/list"):
-                    tools.extend(tool for tool in _dicts(page.get("tools")) if isinstance(tool.get("name"), str))
-        except MCPError as exc:
-            if exc.code == METHOD_NOT_FOUND:
-                return (), ""
-            if exc.code == CONNECTION_CLOSED and not self.usable:
-                raise
-            return (), f"error {exc.code}: {exc.message}"
-        except TimeoutError:
-            return (), f"no answer to tools/list within {_LIST_LIMIT:g} s"
-        return tuple(tools), ""
-
-    async def _pages(self, method: str) -> AsyncIterator[dict[str, Any]]:
-        """All pages of a list; a cursor that comes again ends it."""
-        seen: set[str] = set()
-        cursor: str | None = None
-        for _ in range(_MAX_PAGES):
-            page = await self._send(method, {"cursor": cursor} if cursor else {}, {})
-            yield page
-            following = page.get("nextCursor")
-            if not isinstance(following, str) or not following or following in seen:
-                return
-            seen.add(following)
-            cursor = following
+    async def _list_page(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._send("tools/list", params, {})
 
     async def call(self, request: Request) -> dict[str, Any]:
         """Sends `tools/call`; the result exactly as the server sent it.
@@ -252,21 +239,25 @@ class Connection:
             ServerGone: The run ended first.
         """
         request_id = next(self._ids)
-        opts: CallOptions = {"request_id": request_id}
+        opts: CallOptions = {"request_id": request_id, "cancel_on_abandon": False}
         if request.on_progress is not None:
             opts["on_progress"] = request.on_progress
         if self.entry.kind != "stdio":
             opts["headers"] = _call_headers(request)
         try:
-            with anyio.move_on_after(self._limits.operation.seconds):
+            with anyio.move_on_after(self.limits.operation.seconds):
                 return await self._send("tools/call", request.params, opts)
+            self._tell_cancelled(request_id, "timed out")
+        except anyio.get_cancelled_exc_class():
+            self._tell_cancelled(request_id, "the client gave up")
+            raise
         except MCPError as exc:
-            if exc.code == CONNECTION_CLOSED and self._lost(request_id):
+            if self._lost(request_id, exc):
                 raise await self._gone(request_id) from exc
-            raise ProtocolRefusal(exc.code, exc.message, exc.data) from exc
+            raise self._refusal(request_id, exc) from exc
         finally:
             self._forget(request_id)
-        raise CallTimedOut(self.entry.name, request.tool, self._limits.operation.source)
+        raise CallTimedOut(self.entry.name, request.tool, self.limits.operation.source)
 
     async def _send(self, method: str, params: Mapping[str, Any], opts: CallOptions) -> dict[str, Any]:
         """Sends a request past the SDK's typed layer, so that the answer is neither parsed twice nor refused."""
@@ -282,27 +273,47 @@ class Connection:
             params = {**params, "_meta": envelope}
         return await dispatcher.send_raw_request(method, params, opts)
 
-    def _lost(self, request_id: int) -> bool:
-        """Whether a closed connection is ours: a server may answer with the same code."""
-        if self.usable and not self._written(request_id):
-            self.stop("closed its input")
-        return not self.usable
+    def _refusal(self, request_id: int, exc: MCPError) -> GatewayError:
+        """What the server answered, or what HTTP answered in its place."""
+        status = self._link.statuses.get(request_id) if self._link is not None else None
+        if status is not None:
+            return HttpRefused(self.entry.name, status)
+        return ProtocolRefusal(exc.code, exc.message, exc.data)
 
-    def _written(self, request_id: int) -> bool:
+    def _tell_cancelled(self, request_id: int, reason: str) -> None:
+        """Cancel in the server too, without waiting for a server that reads nothing."""
+        dispatcher = self._dispatcher
+        if self._tasks is not None and dispatcher is not None and self.usable and self._reached(request_id):
+            params = {"requestId": request_id, "reason": reason}
+            self._tasks.start_soon(dispatcher.notify, "notifications/cancelled", params)
+
+    def _lost(self, request_id: int, exc: MCPError) -> bool:
+        """Whether the run is over; a server may answer with the same code as a connection that is closed."""
+        if self._link is not None and request_id in self._link.expired:
+            return True
+        if exc.code == CONNECTION_CLOSED and self.usable and not self._reached(request_id):
+            self.stop("closed its input")
+        return exc.code == CONNECTION_CLOSED and not self.usable
+
+    def _reached(self, request_id: int) -> bool:
         """Whether the request may have reached the server."""
-        written = self._link.written if self._link is not None else None
-        return written is None or request_id in written
+        if self._link is None or request_id in self._link.expired:
+            return False
+        return self._link.written is None or request_id in self._link.written
 
     async def _gone(self, request_id: int) -> ServerGone:
-        acted = self._written(request_id)
+        reached = self._reached(request_id)
         with anyio.move_on_after(_LAST_WORDS_LIMIT):
             await self.ended.wait()
         reason = self.stop_reason or self._how_it_ended()
-        return ServerGone(self.entry.name, reason, acted, self._last_words(), self.entry.lacks)
+        return ServerGone(self.entry.name, reason, reached, reached, self._last_words(), self.entry.lacks)
 
     def _forget(self, request_id: int) -> None:
-        if self._link is not None and self._link.written is not None:
-            self._link.written.discard(request_id)
+        if self._link is not None:
+            self._link.statuses.pop(request_id, None)
+            self._link.expired.discard(request_id)
+            if self._link.written is not None:
+                self._link.written.discard(request_id)
 
     @contextmanager
     def used(self) -> Generator[None]:
@@ -318,7 +329,7 @@ class Connection:
 
     async def _until_idle(self) -> None:
         """Returns when the server has not been used for its idle time."""
-        limit = forever_if_zero(self._limits.idle.seconds)
+        limit = forever_if_zero(self.limits.idle.seconds)
         while True:
             if self.in_flight:
                 self._quiet = anyio.Event()
@@ -354,11 +365,22 @@ class Connection:
         if self._ready:
             logger.warning("%s: the run failed: %r", self.entry.name, cause)
         elif isinstance(cause, GatewayError):
-            self.failure = cause
-        elif isinstance(cause, MCPError) and cause.code == CONNECTION_CLOSED:
-            self.failure = None
-        else:
-            self.failure = self._not_started(_explain(cause))
+            self._fail(cause)
+        elif not (isinstance(cause, MCPError) and cause.code == CONNECTION_CLOSED):
+            self._fail(self._not_started(self._explain(cause)))
+
+    def _fail(self, failure: GatewayError) -> None:
+        """Those who wait for the start need not wait for the clean-up."""
+        self.failure = failure
+        self.settled.set()
+
+    def _explain(self, cause: BaseException) -> str:
+        statuses = self._link.statuses if self._link is not None else {}
+        if isinstance(cause, MCPError) and statuses:
+            return f"{self.entry.url} {http_advice(list(statuses.values())[-1])}"
+        if self.entry.kind != "stdio" and not isinstance(cause, MCPError | ValidationError):
+            return f"{self.entry.url} cannot be reached ({cause or type(cause).__name__})"
+        return _explain(cause)
 
     def _not_started(self, reason: str) -> StartFailed:
         return StartFailed(self.entry.name, reason, self._last_words(), self.entry.lacks)
@@ -368,33 +390,6 @@ class Connection:
 
     def _last_words(self) -> str:
         return self._link.last_words() if self._link is not None else ""
-
-
-async def negotiate(session: ClientSession, era: Era | None) -> Era:
-    """Finds out which era a server speaks, asking first as it was reached before.
-
-    Raises:
-        MCPError: It speaks neither.
-    """
-    if era != "handshake" and await _discover(session):
-        return "modern"
-    try:
-        await session.initialize()
-    except MCPError:
-        if await _discover(session):
-            return "modern"
-        raise
-    return "handshake"
-
-
-async def _discover(session: ClientSession) -> bool:
-    try:
-        with anyio.move_on_after(_PROBE_LIMIT):
-            await session.discover()
-            return True
-    except (MCPError, ValidationError, RuntimeError):
-        pass
-    return False
 
 
 def _call_headers(request: Request) -> dict[str, str]:
@@ -407,11 +402,6 @@ def _call_headers(request: Request) -> dict[str, str]:
 async def _cancel_on(event: anyio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
-
-
-def _dicts(value: object) -> list[dict[str, Any]]:
-    items = cast("list[object]", value) if isinstance(value, list) else []
-    return [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
 
 
 def _only(exc: BaseException) -> BaseException:

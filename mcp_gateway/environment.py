@@ -70,6 +70,18 @@ def find_command(command: str, env: Mapping[str, str], cwd: str | None) -> str |
     return shutil.which(program, path=env.get("PATH"))
 
 
+def why_not_found(command: str, env: Mapping[str, str], cwd: str | None) -> str:
+    """Why `find_command` finds nothing, as the end of a sentence, and what to do about it."""
+    file = Path(cwd or "", Path(command).expanduser())
+    if os.path.dirname(command) and file.is_dir():
+        return f'the command "{command}" is a folder; name the program in it'
+    if os.path.dirname(command) and file.is_file():
+        return f'the command "{command}" is a file that may not be run; make it executable, or name its interpreter'
+    if " " in command.strip() and find_command(command.split(maxsplit=1)[0], env, cwd):
+        return f'the command "{command}" was not found; put its arguments into "args"'
+    return f'the command "{command}" was not found ({install_hint(command)})'
+
+
 def install_hint(command: str) -> str:
     """What to do about a command that is not there."""
     name = Path(command).name.removesuffix(".cmd").removesuffix(".exe")

@@ -8,12 +8,14 @@ the text.
     ├── BadParameters      call this tool again, with these parameters
     ├── UnknownServer      choose one of these servers
     ├── UnknownTool        choose one of these tools
+    ├── ToolDenied         a person changes the entry's `tools`
     ├── ServerUnusable     a person mends the entry or sets a variable
     ├── StillStarting      call again in a moment
     ├── StartFailed        a person looks at the reason; it is tried again by the next call
     ├── StartPaused        wait until the time that is given
     ├── CallTimedOut       ask for less, or raise the limit
     ├── ServerGone         check whether the tool acted, then call again
+    ├── HttpRefused        a person looks at the URL or the headers
     └── ProtocolRefusal    what the child refused on the wire, with its own code and data
 """
 
@@ -72,6 +74,18 @@ class UnknownTool(GatewayError):
 
 
 @dataclass(eq=False)
+class ToolDenied(GatewayError):
+    """The entry does not let this tool be called."""
+
+    server: str
+    tool: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f'The tool "{self.tool}" of "{self.server}" was not called: {self.reason}.'
+
+
+@dataclass(eq=False)
 class ServerUnusable(GatewayError):
     """The entry cannot be started as it stands: disabled, invalid, or short of a variable."""
 
@@ -120,13 +134,12 @@ class StartPaused(GatewayError):
     server: str
     failures: int
     retry_in: float
-    last: str
+    last: StartFailed
 
     def __str__(self) -> str:
-        return (
-            f'The server "{self.server}" failed to start {self.failures} times in a row; '
-            f"the next try is due in {self.retry_in:.0f} s. The last failure: {self.last}"
-        )
+        failed = f'The server "{self.server}" failed to start {self.failures} times in a row: {self.last.reason}.'
+        parts = [f"{failed} The next try is due in {self.retry_in:.0f} s."]
+        return "\n".join(parts + circumstances(self.last.lacks, self.last.last_words))
 
 
 @dataclass(eq=False)
@@ -147,10 +160,14 @@ class CallTimedOut(GatewayError):
 
 @dataclass(eq=False)
 class ServerGone(GatewayError):
-    """The run ended while the call was in flight."""
+    """The run ended while the call was in flight.
+
+    `reached`: the call had left the gateway. `acted`: the tool may have done something by it.
+    """
 
     server: str
     reason: str
+    reached: bool = True
     acted: bool = True
     last_words: str = ""
     lacks: tuple[str, ...] = ()
@@ -167,6 +184,17 @@ class ServerGone(GatewayError):
         return "\n".join(parts + circumstances(self.lacks, self.last_words))
 
 
+@dataclass(eq=False)
+class HttpRefused(GatewayError):
+    """A server over HTTP answered a request with an error of HTTP and none of the protocol."""
+
+    server: str
+    status: str
+
+    def __str__(self) -> str:
+        return f'The server "{self.server}" {http_advice(self.status)}.'
+
+
 class ProtocolRefusal(GatewayError):
     """An error of the protocol from a child: its code, message and data, unchanged."""
 
@@ -178,11 +206,23 @@ class ProtocolRefusal(GatewayError):
         self.data = data
 
 
+def http_advice(status: str) -> str:
+    """What a status such as `401 Unauthorized` asks of a person, as the end of a sentence."""
+    if status[:3] in {"401", "403"}:
+        return f"answered {status}: check the token or key in the headers of its entry"
+    if status[:3] in {"404", "405"}:
+        return f"answered {status}: check the url of its entry"
+    if status.startswith(("429", "5")):
+        return f"answered {status}: it is busy or has a fault of its own; call again later"
+    return f"answered {status}"
+
+
 def circumstances(lacks: tuple[str, ...], last_words: str) -> list[str]:
     """What helps to explain a failure: the variables that are not set, the child's last lines."""
     lines: list[str] = []
     if lacks:
-        lines.append(f"It lacks {', '.join(lacks)}: set it in the environment or in .env.")
+        them = "it" if len(lacks) == 1 else "them"
+        lines.append(f"It lacks {', '.join(lacks)}: set {them} in the environment or in .env.")
     if last_words:
         lines.append(f"Its last lines on stderr:\n{last_words}")
     return lines

@@ -1,7 +1,7 @@
 """The gateway's own end of the wire: stdin and stdout of its process, and the signals that end it.
 
-On POSIX both are pipes of the event loop; the SDK's own transport goes through worker threads, three
-hops a message, and serves where the loop cannot (Windows, and a file as stdin). While serving,
+On POSIX both are pipes of the event loop (or plain files); the SDK's own transport goes through worker
+threads, three hops a message, and serves on Windows, where the loop cannot wait for them. While serving,
 descriptor 0 is the null device and descriptor 1 is stderr, so that no stray output reaches the wire.
 """
 
@@ -11,9 +11,10 @@ import asyncio
 import logging
 import os
 import signal
+import stat
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -33,45 +34,68 @@ Streams = tuple[Any, Any]
 
 def stdio(on_end: Callable[[], None]) -> AbstractAsyncContextManager[Streams]:
     """Streams over this process's stdin and stdout; `on_end` is called once where stdin ends."""
-    return _pipes(on_end) if sys.platform != "win32" and _pollable(0) and _pollable(1) else stdio_server()
-
-
-def _pollable(descriptor: int) -> bool:
-    """Whether the event loop can wait for it: a pipe, a socket or a terminal, not a file."""
-    try:
-        mode = os.fstat(descriptor).st_mode
-    except OSError:
-        return False
-    return (mode & 0o170000) in {0o010000, 0o140000, 0o020000} and not _is_null(descriptor)
-
-
-def _is_null(descriptor: int) -> bool:
-    with suppress(OSError):
-        return os.fstat(descriptor).st_rdev == os.stat(os.devnull).st_rdev
-    return False
+    return stdio_server() if sys.platform == "win32" else _own(on_end)
 
 
 @asynccontextmanager
-async def _pipes(on_end: Callable[[], None]) -> AsyncGenerator[Streams]:
-    loop = asyncio.get_running_loop()
+async def _own(on_end: Callable[[], None]) -> AsyncGenerator[Streams]:
     stdin, stdout = _take(0, os.O_RDONLY), _take(1, os.O_WRONLY)
+    blocking = [(descriptor, os.get_blocking(descriptor)) for descriptor in (stdin, stdout)]
+    async with AsyncExitStack() as ends:
+        receive = await _reading(stdin, ends)
+        send = await _writing(stdout, ends)
+        try:
+            yield LineReader(receive, on_noise=_ignore, on_end=on_end), LineWriter(send)
+        finally:
+            for descriptor, before in blocking:  # a terminal is shared with whoever started this process
+                with suppress(OSError):  # the loop has closed it where the other end has gone
+                    os.set_blocking(descriptor, before)
+
+
+async def _reading(descriptor: int, ends: AsyncExitStack) -> Callable[[], Awaitable[bytes]]:
+    if not _pollable(descriptor):
+
+        async def read_file() -> bytes:
+            return os.read(descriptor, _BUFFER)
+
+        return read_file
     reader = asyncio.StreamReader(limit=_BUFFER)
-    incoming, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(stdin, "rb", 0))
-    outgoing, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(stdout, "wb", 0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
     )
-    outgoing.set_write_buffer_limits(high=0)  # an answer counts as written when the system has it
-    writer = asyncio.StreamWriter(outgoing, protocol, None, loop)
+    ends.callback(transport.close)
+    return lambda: reader.read(_BUFFER)
+
+
+async def _writing(descriptor: int, ends: AsyncExitStack) -> Callable[[bytes], Awaitable[None]]:
+    if not _pollable(descriptor):
+
+        async def write_file(data: bytes) -> None:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+
+        return write_file
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(descriptor, "wb", 0)
+    )
+    ends.callback(transport.close)
+    transport.set_write_buffer_limits(high=0)  # an answer counts as written when the system has it
+    writer = asyncio.StreamWriter(transport, protocol, None, loop)
 
     async def send(data: bytes) -> None:
         writer.write(data)
         await writer.drain()
 
-    try:
-        yield LineReader(lambda: reader.read(_BUFFER), on_noise=_ignore, on_end=on_end), LineWriter(send)
-    finally:
-        incoming.close()
-        outgoing.close()
+    return send
+
+
+def _pollable(descriptor: int) -> bool:
+    """Whether the event loop can wait for it: a pipe, a socket or a terminal, but no file and not the null device."""
+    mode = os.fstat(descriptor)
+    waits = stat.S_ISFIFO(mode.st_mode) or stat.S_ISSOCK(mode.st_mode) or stat.S_ISCHR(mode.st_mode)
+    return waits and mode.st_rdev != os.stat(os.devnull).st_rdev
 
 
 def _ignore(line: bytes, exc: NotAMessageError) -> None:

@@ -12,40 +12,24 @@ import codecs
 import logging
 import re
 import sys
+import time
 from collections import deque
-from collections.abc import Iterable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+
+from mcp_gateway.secrets import Redactor
 
 LOGGER = "mcp_gateway"
 _BYTES_A_FILE = 2_000_000
 _OLD_FILES = 2
 _LAST_LINES = 12
+_BYTES_A_SECOND = 200_000
+"""What is written of one child's stderr; more would keep the gateway from its other work."""
 _LINE_CHARS = 2_000
 """A longer line of a child's stderr is cut; a program that writes no newline must not fill the memory."""
 _LAST_LINE_CHARS = 300
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
-_URL_LOGIN = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
-_BEARER = re.compile(r"(?i)(?<=bearer )[\w.~+/=-]{8,}")
-
-
-class Redactor:
-    """Replaces the values of secrets wherever the gateway writes text of its own."""
-
-    def __init__(self) -> None:
-        """Know no secrets yet; log-ins in URLs and bearer tokens are found by their form."""
-        self._secrets: tuple[tuple[str, str], ...] = ()
-
-    def learn(self, secrets: Iterable[tuple[str, str]]) -> None:
-        """Use these (value, name) pairs from now on, the longest value first."""
-        self._secrets = tuple(sorted(set(secrets), key=lambda pair: -len(pair[0])))
-
-    def __call__(self, text: str) -> str:
-        """The text with `[NAME]` in place of each secret's value."""
-        for value, name in self._secrets:
-            text = text.replace(value, f"[{name}]")
-        return _BEARER.sub("[token]", _URL_LOGIN.sub("[login]", text))
 
 
 class _RedactingFormatter(logging.Formatter):
@@ -106,35 +90,60 @@ def server_log_file(home: Path, server: str) -> Path:
 
 
 class ServerLog:
-    """What one run of a child says on stderr, and what it says on stdout that is not the protocol."""
+    """What one run of a child says on stderr, and what it says on stdout that is not the protocol.
+
+    A flood is written in part: so much a second, and then how much was left out.
+    """
 
     def __init__(self, home: Path, server: str, redact: Redactor) -> None:
         """Write below `home`; a missing folder is made."""
         self._handler = _open_file(server_log_file(home, server))
-        if self._handler is not None:
-            self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         self._redact = redact
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._partial = ""
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._second = 0
+        self._room = _BYTES_A_SECOND
+        self._left_out = 0
 
     def feed(self, data: bytes) -> None:
         """Takes a piece of stderr, cut anywhere."""
+        if not self._has_room(len(data)):
+            self._left_out += len(data)
+            data = data[-_LINE_CHARS:]  # what is said last is worth most
         *lines, self._partial = (self._partial + self._decoder.decode(data)).split("\n")
-        for line in lines:
-            self.line(line)
         if len(self._partial) > _LINE_CHARS:
-            self.line(self._partial)
+            lines.append(self._partial)
             self._partial = ""
+        self._write(lines)
 
     def line(self, text: str) -> None:
         """Takes one whole line."""
-        clean = self._redact(_CONTROL.sub("", text[:_LINE_CHARS])).rstrip()
-        if not clean.strip():
+        if self._has_room(len(text)):
+            self._write([text])
+        else:
+            self._left_out += len(text)
+
+    def _has_room(self, size: int) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._room = second, _BYTES_A_SECOND
+            if self._left_out:
+                left_out, self._left_out = self._left_out, 0
+                self._write([f"… {left_out:,} bytes left out"])
+        self._room -= size
+        return self._room > 0
+
+    def _write(self, lines: list[str]) -> None:
+        clean = [_CONTROL.sub("", line[:_LINE_CHARS]).rstrip() for line in lines]
+        text = self._redact("\n".join(line for line in clean if line.strip()))
+        if not text:
             return
-        self._last.append(clean)
+        self._last.extend(text.split("\n")[-_LAST_LINES:])
         if self._handler is not None:
-            self._handler.emit(logging.LogRecord(LOGGER, logging.INFO, "", 0, clean, None, None))
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S ")
+            message = stamp + text.replace("\n", f"\n{stamp}")
+            self._handler.emit(logging.LogRecord(LOGGER, logging.INFO, "", 0, message, None, None))
 
     def last_words(self) -> str:
         """The last lines, for an error text."""
@@ -143,9 +152,8 @@ class ServerLog:
 
     def close(self) -> None:
         """Writes what is left and closes the file."""
-        if self._partial:
-            self.line(self._partial)
-            self._partial = ""
+        self._write([self._partial, f"… {self._left_out:,} bytes left out" if self._left_out else ""])
+        self._partial = ""
         if self._handler is not None:
             self._handler.close()
             self._handler = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from mcp_gateway.catalog import Knowledge, Tool
 from mcp_gateway.registry import Entry
@@ -81,7 +82,7 @@ def _cut(text: str, chars: int) -> str:
 def server_list(lines: Sequence[Line], problems: Iterable[str] = ()) -> str:
     """All servers, one a line; what cannot be used in one last line with what is missing."""
     ready = [line for line in lines if line.ready]
-    tail = [*_not_ready(lines), *problems]
+    tail = [*_not_ready(lines, _LIST_CHARS // 3), *problems]
     head = [f"{counted(len(ready), 'server')}. load_mcp_tools(name) shows a server's tools; call_mcp_tool calls one."]
     budget = _LIST_CHARS - _size([*head, *tail])
     return "\n".join([*head, *_fitting(ready, budget), *tail])
@@ -103,23 +104,29 @@ def _within(names: Sequence[str], budget: int) -> str:
     for name in names:
         used += len(name) + 2
         if used > budget:
-            return f"{', '.join(shown)} … and {len(names) - len(shown)} more: search with a query"
+            return f"{', '.join(shown)} … and {len(names) - len(shown)} more"
         shown.append(name)
     return ", ".join(shown)
 
 
-def _not_ready(lines: Sequence[Line]) -> list[str]:
-    reasons: list[str] = []
-    for line in lines:
-        entry = line.entry
-        if entry.disabled:
-            reasons.append(f"{entry.name} is disabled")
-        elif entry.lacks:
-            tried = "" if entry.refused else " (can be tried)"
-            reasons.append(f"{entry.name} lacks {', '.join(entry.lacks)}{tried}{line.status}")
-        elif entry.refused:
-            reasons.append(f"{entry.name}: {_cut(entry.refused, 200)}")
-    return [f"Not ready: {_cut('; '.join(reasons), _LIST_CHARS // 3)}."] if reasons else []
+def _not_ready(lines: Sequence[Line], budget: int) -> list[str]:
+    """What is missing of each server that is not ready, on one line; names alone where that is too long."""
+    waiting = [line for line in lines if not line.ready]
+    for reasons in ([_reason(line) for line in waiting], [line.entry.name for line in waiting]):
+        if sum(len(reason) + 2 for reason in reasons) <= budget:
+            return [f"Not ready: {'; '.join(reasons)}."] if reasons else []
+    return [f"Not ready: {_within([line.entry.name for line in waiting], budget)}"]
+
+
+def _reason(line: Line) -> str:
+    entry = line.entry
+    if entry.disabled:
+        return f"{entry.name} is disabled"
+    if entry.lacks and not entry.refused:
+        return f"{entry.name} lacks {', '.join(entry.lacks)} (can be tried){line.status}"
+    if entry.lacks and all(name in entry.refused for name in entry.lacks):
+        return f"{entry.name} lacks {', '.join(entry.lacks)}"
+    return f"{entry.name}: {_cut(entry.refused, 200)}"
 
 
 def search_answer(query: str, lines: Sequence[Line]) -> str:
@@ -137,12 +144,14 @@ def search_answer(query: str, lines: Sequence[Line]) -> str:
     parts = [f"{name}.{_one_line(tool)}" for _, name, tool in ranked[:_BEST]]
     if parts:
         parts.insert(0, 'Best matches, as server.tool(parameters); call_mcp_tool("server", "tool", {…}) calls one:')
+    else:
+        parts.append(f'No known tool matches "{_cut(query, 80)}".')
     unknown = [line for line in ready if line.knowledge is None]
     likely = sorted(unknown, key=lambda line: -score(query, {"name": line.entry.name, "description": line.purpose}))
     if unknown:
         names = _within([line.entry.name for line in likely], _FOUND_CHARS // 3)
         parts.append(f"Not searched, for their tools are not known before load_mcp_tools(name): {names}")
-    return "\n".join(parts) or f'No tool matches "{_cut(query, 80)}". list_available_mcps() shows all servers.'
+    return "\n".join(parts)
 
 
 def _one_line(tool: Tool) -> str:
@@ -152,13 +161,15 @@ def _one_line(tool: Tool) -> str:
 
 def tool_list(name: str, knowledge: Knowledge, query: str = "") -> str:
     """A server's instructions and tools: whole if small, else all names and what matches `query`."""
-    exact = knowledge.tool(query.strip())
+    exact = knowledge.tool(query.strip()) if query.strip() else None
     if exact is not None:
         return whole_tool(name, exact)
     head = [f'{name}: {counted(len(knowledge.tools), "tool")}. call_mcp_tool("{name}", tool, {{…}}) calls one.']
     if knowledge.tools_error:
         head.append(f"Its tools could not be listed ({knowledge.tools_error}); they can still be called by name.")
     head += _instructions(knowledge.instructions)
+    if query.strip() and not _matching(knowledge.tools, query, name):
+        head.append(f'No tool matches "{_cut(query, 80)}"; these are all.')
     budget = _LOAD_CHARS - _size(head)
     return "\n".join([*head, *_tools(name, knowledge.tools, query, budget)])
 
@@ -213,8 +224,15 @@ def _size(lines: Iterable[str]) -> int:
 
 
 def _signed(tool: Tool) -> str:
-    text = summary(tool)
+    text = " ".join(part for part in (summary(tool), _limits(tool)) if part)
     return f"{signature(tool)} — {text}" if text else signature(tool)
+
+
+def _limits(tool: Tool) -> str:
+    """What keeps a tool from being called; specification 2025-11-25, tasks."""
+    execution = tool.get("execution")
+    needs_task = isinstance(execution, dict) and cast("dict[str, Any]", execution).get("taskSupport") == "required"
+    return "[runs only as a task, which this gateway cannot start]" if needs_task else ""
 
 
 def _detailed(tool: Tool) -> str:
@@ -244,6 +262,7 @@ def own_instructions(lines: Sequence[Line]) -> str:
     ready = [line for line in lines if line.ready]
     for chars in (100, 50):
         text = "; ".join(f"{line.entry.name} ({_cut(line.purpose, chars)})".replace(" ()", "") for line in ready)
+        text = text or "none is ready yet; list_available_mcps() says what is missing"
         if len(text.encode()) <= budget:
             return f"{head}{text}."
     return f"{head}{_within([line.entry.name for line in ready], budget)}."

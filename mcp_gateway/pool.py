@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from mcp_gateway import logs
 from mcp_gateway.catalog import Catalog, Knowledge
+from mcp_gateway.config import Registry, RegistryFile
 from mcp_gateway.connection import Connection, Limits, Request
 from mcp_gateway.errors import (
     ServerGone,
@@ -24,11 +25,14 @@ from mcp_gateway.errors import (
     StartFailed,
     StartPaused,
     StillStarting,
+    ToolDenied,
     UnknownServer,
     UnknownTool,
 )
-from mcp_gateway.registry import Entry, Registry, RegistryFile, time_limit
+from mcp_gateway.policy import shown, verdict
+from mcp_gateway.registry import Entry, time_limit
 from mcp_gateway.search import near_names
+from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
 from mcp_gateway.transport import Connector
 
@@ -43,6 +47,10 @@ _NOTE_EVERY = 5.0
 
 Note = Callable[[str], Awaitable[None]]
 """Tells the client what a call is waiting for."""
+
+
+Build = Callable[[Knowledge], Request]
+"""Makes a request from what is known of its server."""
 
 
 async def no_note(_: str) -> None:
@@ -102,7 +110,7 @@ class Member:
 class Pool:
     """The servers of a registry, each started when it is needed and not before."""
 
-    def __init__(self, registry: RegistryFile, connector: Connector, settings: Settings, redact: logs.Redactor) -> None:
+    def __init__(self, registry: RegistryFile, connector: Connector, settings: Settings, redact: Redactor) -> None:
         """Start nothing."""
         self._file = registry
         self._connector = connector
@@ -156,10 +164,19 @@ class Pool:
                 logger.info("%s: keys that mean nothing here: %s", entry.name, ", ".join(entry.unknown))
         for name, member in self._members.items():
             entry = registry.entries.get(name)
-            if entry != member.entry:
+            if entry is not None and entry.launch == member.entry.launch:
+                self._adopt(member, entry)
+            else:
                 for run in member.runs:
                     run.stop("was stopped because its entry changed")
                 self._members[name] = Member(entry or Entry(name, refused="its entry is gone"), member.runs)
+
+    def _adopt(self, member: Member, entry: Entry) -> None:
+        """The same server under other words or limits goes on running."""
+        if entry != member.entry:
+            member.entry = entry
+            for run in member.runs:
+                run.adopt(entry, self._limits(entry))
 
     def entry(self, name: str) -> Entry:
         """The entry of that name.
@@ -192,13 +209,19 @@ class Pool:
         known = self.catalog.recall(entry)
         running = next((run for run in self._member(entry).usable if run.settled.is_set()), None)
         if running is None and known is not None and not known.tools_error:
-            return known
+            return shown(entry.tools, known)
         run = running or await self._acquire(entry, note)
         with run.used():
-            await run.relist()
-        return run.knowledge or Knowledge()
+            if running is not None:
+                await run.relist()
+        return shown(entry.tools, run.knowledge or Knowledge())
 
-    async def call(self, name: str, build: Callable[[Knowledge], Request], note: Note = no_note) -> dict[str, Any]:
+    def known(self, entry: Entry) -> Knowledge | None:
+        """What is known of a server without asking it."""
+        known = self.catalog.recall(entry)
+        return shown(entry.tools, known) if known is not None else None
+
+    async def call(self, name: str, tool: str, build: Build, note: Note = no_note) -> dict[str, Any]:
         """Calls a tool; the result exactly as the server sent it.
 
         `build` makes the request from what is known of the server, once it runs.
@@ -207,27 +230,28 @@ class Pool:
             GatewayError: See the tree in `errors`.
         """
         try:
-            return await self._call_once(name, build, note)
+            return await self._call_once(name, tool, build, note)
         except ServerGone as exc:
             if exc.acted or self._closing:
                 raise
+            reached = exc.reached
         try:
-            return await self._call_once(name, build, note)
+            return await self._call_once(name, tool, build, note)
         except ServerGone as exc:
-            exc.repeated = True
+            exc.repeated = reached
             raise
 
-    async def _call_once(self, name: str, build: Callable[[Knowledge], Request], note: Note) -> dict[str, Any]:
+    async def _call_once(self, name: str, tool: str, build: Build, note: Note) -> dict[str, Any]:
         entry = self.entry(name)
         _refuse_unusable(entry)
+        _refuse_denied(entry, tool)
         run = await self._acquire(entry, note)
         with run.used():
-            request = build(run.knowledge or Knowledge())
-            tool = await self._find_tool(run, request.tool)
+            definition = await self._find_tool(run, tool)
             try:
-                return await run.call(request)
+                return await run.call(build(run.knowledge or Knowledge()))
             except ServerGone as exc:
-                exc.acted = exc.acted and not _harmless(tool)
+                exc.acted = exc.acted and not _harmless(definition)
                 raise
 
     async def _find_tool(self, run: Connection, name: str) -> Mapping[str, Any] | None:
@@ -238,12 +262,13 @@ class Pool:
         """
         knowledge = run.knowledge or Knowledge()
         tool = knowledge.tool(name)
-        if tool is None:
+        if tool is None and not knowledge.tools_error:
             await run.relist(again=True)
             knowledge = run.knowledge or Knowledge()
             tool = knowledge.tool(name)
         if tool is None and knowledge.tools and not knowledge.tools_error:
-            raise UnknownTool(run.entry.name, name, near_names(name, knowledge.names))
+            names = shown(run.entry.tools, knowledge).names
+            raise UnknownTool(run.entry.name, name, near_names(name, names))
         return tool
 
     async def _acquire(self, entry: Entry, note: Note) -> Connection:
@@ -254,17 +279,21 @@ class Pool:
             StartFailed, StartPaused: It does not start.
         """
         limit = time_limit(entry, self._settings, "init_timeout")
-        deadline = anyio.current_time() + limit.seconds
+        began = anyio.current_time()
+        deadline = began + limit.seconds
         while True:
             run = self._pick(entry)
-            waited_for = run.settled if run.usable else run.ended
+            joined = run.usable
+            waited_for = run.settled if joined else run.ended
             with run.used():
                 in_time = waited_for.is_set() or await _wait(waited_for, deadline, entry.name, note)
             if not in_time:
-                raise StillStarting(entry.name, anyio.current_time() - run.started_at, limit.source)
+                since = run.started_at if run.usable else began
+                raise StillStarting(entry.name, anyio.current_time() - since, limit.source)
             if run.usable and run.settled.is_set():
+                self._member(entry).failures = 0
                 return run
-            if run.failure is not None and not run.stop_reason:
+            if joined and run.failure is not None and not run.stop_reason and not self._member(entry).usable:
                 raise run.failure
             entry = self.entry(entry.name)
             _refuse_unusable(entry)
@@ -277,7 +306,8 @@ class Pool:
         member = self._member(entry)
         usable = member.usable
         best = min(usable, key=lambda run: (run.in_flight, not run.settled.is_set()), default=None)
-        if best is not None and (not best.in_flight or len(member.runs) >= entry.instances):
+        enough = len(member.runs) >= entry.instances or member.failures > 0
+        if best is not None and (not best.in_flight or enough):
             return best
         if best is None and member.runs:
             return member.runs[-1]
@@ -288,7 +318,7 @@ class Pool:
         if self._closing or self._tasks is None:
             raise ServerUnusable(member.entry.name, "the gateway is ending")
         if member.last is not None and member.failures >= _FAILURES and now < member.retry_at:
-            raise StartPaused(member.entry.name, member.failures, member.retry_at - now, member.last.reason)
+            raise StartPaused(member.entry.name, member.failures, member.retry_at - now, member.last)
         run = Connection(member.entry, self._connector, self._limits(member.entry), self.catalog)
         member.runs.append(run)
         self._tasks.start_soon(self._own, run)
@@ -315,10 +345,18 @@ class Pool:
 
 
 def _refuse_unusable(entry: Entry) -> None:
-    if entry.disabled:
-        raise ServerUnusable(entry.name, 'it is disabled ("disabled": true in its entry)')
-    if entry.refused:
-        raise ServerUnusable(entry.name, entry.refused)
+    if entry.obstacle:
+        raise ServerUnusable(entry.name, entry.obstacle)
+
+
+def _refuse_denied(entry: Entry, tool: str) -> None:
+    said = verdict(entry.tools, tool)
+    if said == "deny":
+        raise ToolDenied(entry.name, tool, 'its entry denies it ("tools")')
+    if said == "ask":
+        raise ToolDenied(
+            entry.name, tool, 'its entry wants the user to be asked ("tools": "ask"), which cannot be done yet'
+        )
 
 
 def _harmless(tool: Mapping[str, Any] | None) -> bool:

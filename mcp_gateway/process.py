@@ -1,18 +1,19 @@
 """A child process and everything that it starts: one group, started together, stopped together.
 
 A stop closes stdin, waits, sends SIGTERM to the whole group, waits, and sends SIGKILL. The waits are
-short, because a host gives the gateway itself about four seconds in all. On Linux, descendants that
-have left the group are found by their parents and stopped as well. A guard, a shell of 1 MB that
-reads from a pipe, does the same for a gateway that was itself killed.
+short, because a host gives the gateway itself about four seconds in all. What has left the group is
+known on Linux by a mark in its environment, which every descendant inherits, whoever its parent is by
+now. A guard, a shell of 1 MB that reads from a pipe, does the same for a gateway that was itself killed.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ _POLL = 0.01
 
 _Stream = TypeVar("_Stream")
 
+_MARK = "MCP_GATEWAY_RUN"
+"""The variable that marks a child and what it starts; its value names the gateway and the run."""
+
 _GUARD = """
 trap '' HUP INT TERM
 groups=
@@ -40,22 +44,12 @@ while read -r sign group; do
   esac
 done
 [ -n "$groups" ] || exit 0
-family=$groups
-more=yes
-while [ -n "$more" ]; do
-  more=
-  for file in /proc/[0-9]*/stat; do
-    read -r stat 2>/dev/null <"$file" || continue
-    pid=${stat%% *}
-    set -- ${stat##*) }
-    case " $family $more " in *" $pid "*) continue ;; esac
-    case " $family " in *" $2 "*) more="$more $pid" ;; esac
-  done
-  family="$family $more"
-done
 sleep 0.5 2>/dev/null || sleep 1
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
-for pid in $family; do kill -s KILL "$pid" 2>/dev/null; done
+for file in $(grep -ls "$1" /proc/[0-9]*/environ 2>/dev/null); do
+  pid=${file#/proc/}
+  kill -s KILL "${pid%/environ}" 2>/dev/null
+done
 exit 0
 """
 
@@ -80,6 +74,12 @@ class Guard:
     def __init__(self) -> None:
         """Start nothing yet."""
         self._shell: subprocess.Popen[bytes] | None = None
+        self._mark = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self._runs = itertools.count(1)
+
+    def next_mark(self) -> str:
+        """A mark for one more run; no process has it yet."""
+        return f"{self._mark}-{next(self._runs)}-"
 
     def add(self, group: int) -> None:
         """Watch over a group from now on."""
@@ -104,10 +104,9 @@ class Guard:
             if self._shell.stdin is not None:
                 self._shell.stdin.write(f"{sign} {group}\n".encode())
 
-    @staticmethod
-    def _start() -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD],
+            ["/bin/sh", "-c", _GUARD, "guard", f"{_MARK}={self._mark}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -121,10 +120,11 @@ class Guard:
 class Child:
     """One running child; whoever starts it awaits `stop` in the end."""
 
-    def __init__(self, process: Process, guard: Guard) -> None:
-        """Own `process`, which leads its own group."""
+    def __init__(self, process: Process, guard: Guard, mark: str) -> None:
+        """Own `process`, which leads its own group and carries `mark`."""
         self._process = process
         self._guard = guard
+        self._mark = mark
 
     def __repr__(self) -> str:
         return f"<Child {self.pid} {'running' if self._process.returncode is None else 'ended'}>"
@@ -137,14 +137,15 @@ class Child:
             OSError: The system refuses.
             ValueError: An argument or a variable holds a NUL.
         """
-        words = [command.program, *command.args]
+        words, mark = [command.program, *command.args], guard.next_mark()
+        env = {**command.env, _MARK: mark}
         if sys.platform == "win32":
             # PIPE where a file is expected goes straight on to Popen, which takes both.
-            process = await create_windows_process(words[0], words[1:], dict(command.env), subprocess.PIPE, command.cwd)
-            return cls(process, guard)
-        process = await anyio.open_process(words, env=command.env, cwd=command.cwd, start_new_session=True)
+            process = await create_windows_process(words[0], words[1:], env, subprocess.PIPE, command.cwd)
+            return cls(process, guard, mark)
+        process = await anyio.open_process(words, env=env, cwd=command.cwd, start_new_session=True)
         guard.add(process.pid)
-        return cls(process, guard)
+        return cls(process, guard, mark)
 
     @property
     def pid(self) -> int:
@@ -177,17 +178,14 @@ class Child:
 
     async def stop(self) -> None:
         """Stop the whole tree, within three steps; call it shielded."""
-        family = _descendants([self.pid])
         with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self.stdin.aclose()
         if not await self._gone_within(STEP):
-            family |= _descendants([self.pid, *family])  # it may have started more in the meantime
             await self._terminate()
             if not await self._gone_within(STEP):
-                family |= _descendants([self.pid, *family])
                 self._signal_group("SIGKILL")
                 await self._gone_within(STEP)
-        _kill(family.values())
+        _kill_marked(f"{_MARK}={self._mark}".encode())
         self._release()
 
     async def _terminate(self) -> None:
@@ -242,60 +240,38 @@ def _group_alive(group: int) -> bool:
         return False
     except PermissionError:
         return True
-    living = [stat for stat in _processes() if stat.group == group and not stat.dead]
-    return bool(living) or not Path("/proc/self/stat").exists()
+    states = [state for state in map(_state, _pids()) if state is not None and state.group == group]
+    return any(not state.dead for state in states) or not states
 
 
 @dataclass(frozen=True)
-class _Stat:
-    """A line of Linux' `/proc/<pid>/stat`, proc(5): what is needed to know a process again."""
+class _State:
+    """What Linux' `/proc/<pid>/stat` says of a process, proc(5)."""
 
-    pid: int
-    parent: int
     group: int
     dead: bool
-    started: str
 
 
-def _processes() -> Iterable[_Stat]:
+def _pids() -> list[int]:
     """All processes of the system; none where there is no `/proc`."""
     try:
-        names = [name for name in os.listdir("/proc") if name.isdigit()]
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
-        return
-    for name in names:
-        stat = _stat(int(name))
-        if stat is not None:
-            yield stat
+        return []
 
 
-def _stat(pid: int) -> _Stat | None:
+def _state(pid: int) -> _State | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    state, parent, group, *rest = text[text.rindex(")") + 2 :].split()
-    return _Stat(pid, int(parent), int(group), state in "ZX", rest[16])
+    state, _, group, *_ = text[text.rindex(")") + 2 :].split()
+    return _State(int(group), state in "ZX")
 
 
-def _descendants(ancestors: Iterable[int]) -> dict[int, _Stat]:
-    """Everything below these processes, by process id; asked while the tree still hangs together."""
-    children: dict[int, list[_Stat]] = {}
-    for stat in _processes():
-        children.setdefault(stat.parent, []).append(stat)
-    found: dict[int, _Stat] = {}
-    waiting = list(ancestors)
-    while waiting:
-        below = children.pop(waiting.pop(), [])
-        found |= {stat.pid: stat for stat in below}
-        waiting.extend(stat.pid for stat in below)
-    return found
-
-
-def _kill(strays: Iterable[_Stat]) -> None:
-    """End what is left of a tree; a number that another process has taken since is left alone."""
-    for stray in strays:
-        now = _stat(stray.pid)
-        if now is not None and now.started == stray.started and not now.dead:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(stray.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+def _kill_marked(mark: bytes) -> None:
+    """End what has left the group of its run; Linux."""
+    for pid in _pids():
+        with suppress(OSError):
+            if mark in Path(f"/proc/{pid}/environ").read_bytes():
+                os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)

@@ -1,7 +1,6 @@
-"""Which servers there are: `servers.py`, and over it the servers file that people already have.
+"""One server as a person has written it, and as it can be started.
 
-Reading never raises. An entry that cannot be used stays in the registry with its reason, and no
-other entry suffers; a file that cannot be read leaves the last good one in force and says so.
+Reading an entry never raises: one that cannot be used has the reason in it, and no other suffers.
 """
 
 from __future__ import annotations
@@ -11,22 +10,19 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from mcp_gateway import secrets
+from mcp_gateway.secrets import Secret
 from mcp_gateway.settings import Limit, Seconds, Settings, variable_of
 
 RESERVED = "gateway"
 """The name of the built-in server; no entry may take it."""
 
-_VARIABLE = re.compile(r"\$\{(?:env:)?(?P<name>[^}]*?)(?::-(?P<default>[^}]*))?\}")
-_SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASS|CREDENTIAL|COOKIE|SESSION|DSN|(^|_)(API_?KEY|KEY|AUTH|PAT|PWD)(_|$)|AUTHORIZATION",
-    re.IGNORECASE,
-)
-_MIN_SECRET = 6
-"""Shorter values are too common as plain words to be replaced wherever they stand."""
+_VARIABLE = re.compile(r"\$\{(?:env:)?(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}|\$\{(?P<input>input:[^}]*)\}")
 
 _TRANSPORTS = {
     "stdio": "stdio",
@@ -47,6 +43,11 @@ def _as_text(value: object) -> object:
 
 def _as_transport(value: object) -> object:
     return _TRANSPORTS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _none_is(empty: Callable[[], object]) -> BeforeValidator:
+    """People write `null` for nothing."""
+    return BeforeValidator(lambda value: empty() if value is None else value)
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
@@ -70,13 +71,14 @@ class EntryConfig(BaseModel):
 
     type: Annotated[Kind | None, BeforeValidator(_as_transport)] = None
     command: str | None = None
-    args: tuple[Text, ...] = ()
-    env: dict[str, Text | None] = Field(default_factory=dict)
+    args: Annotated[list[Text], _none_is(list)] = []
+    env: Annotated[dict[str, Text | None], _none_is(dict)] = {}
     cwd: str | None = None
     url: str | None = None
-    headers: dict[str, Text] = Field(default_factory=dict)
-    description: str = ""
+    headers: Annotated[dict[str, Text], _none_is(dict)] = {}
+    description: Annotated[str, _none_is(str)] = ""
     disabled: bool = False
+    enabled: bool = True
     init_timeout: Limit | None = None
     start_limit: Limit | None = None
     operation_timeout: Limit | None = None
@@ -117,13 +119,23 @@ class Entry:
     tools: ToolPolicy = field(default_factory=ToolPolicy)
     lacks: tuple[str, ...] = ()
     refused: str = ""
-    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    secrets: tuple[Secret, ...] = field(default=(), repr=False)
     unknown: tuple[str, ...] = ()
+
+    @property
+    def obstacle(self) -> str:
+        """Why the server may not be started, as the end of a sentence; empty if it may."""
+        return 'it is disabled ("disabled": true in its entry)' if self.disabled else self.refused
 
     @property
     def usable(self) -> bool:
         """Whether the server may be started."""
-        return not (self.disabled or self.refused)
+        return not self.obstacle
+
+    @property
+    def launch(self) -> object:
+        """What a running child was started with: where this is the same, it can go on running."""
+        return self.usable, self.kind, self.command, self.args, self.env, self.cwd, self.url, self.headers
 
 
 @dataclass(frozen=True)
@@ -143,65 +155,58 @@ def time_limit(entry: Entry, settings: Settings, field: str) -> TimeLimit:
     return TimeLimit(seconds, f"{variable_of(field)}={seconds:g}")
 
 
-@dataclass(frozen=True)
-class Registry:
-    """All servers by name, and what was wrong with the files that they came from."""
-
-    entries: Mapping[str, Entry]
-    problems: tuple[str, ...] = ()
-
-    @property
-    def secrets(self) -> tuple[tuple[str, str], ...]:
-        """Every secret value of every entry, with its name."""
-        return tuple(pair for entry in self.entries.values() for pair in entry.secrets)
-
-
 class Expansion:
-    """Expands `${VAR}`, `${env:VAR}` and `${VAR:-default}`, and notes what was missing and what was secret."""
+    """Expands `${VAR}`, `${env:VAR}` and `${VAR:-default}`, and notes what was secret; the rest stays as it is."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         """Look names up in `variables`."""
         self._variables = variables
-        self.secrets: list[tuple[str, str]] = []
+        self.secrets: list[Secret] = []
 
     def text(self, text: str) -> tuple[str, list[str]]:
         """Returns the expanded text, and the names that have neither a value nor a default."""
         missing: list[str] = []
 
         def value(match: re.Match[str]) -> str:
-            name, default = match["name"], match["default"]
+            name, default = match["input"] or match["name"], match["default"]
             found = self._variables.get(name)
             if found is None and default is None:
                 missing.append(name)
             elif found is not None:
-                self.note(name, found)
+                self.secrets.extend(secrets.of_value(name, found))
             return found if found is not None else default or ""
 
         return _VARIABLE.sub(value, text), missing
-
-    def note(self, name: str, value: str, *, secret: bool = False) -> None:
-        """Remember a value as secret if its name says so."""
-        if len(value) >= _MIN_SECRET and (secret or _SECRET_NAME.search(name)):
-            self.secrets.append((value, name))
 
 
 def parse_entry(name: str, raw: object, variables: Mapping[str, str]) -> Entry:
     """Turns one entry as written into an `Entry`; never raises."""
     try:
+        json.dumps([name, raw], ensure_ascii=False, default=str).encode()
         config = EntryConfig.model_validate(raw)
+        if config.disabled or not config.enabled:
+            return Entry(name=name, description=config.description, disabled=True)
+        refused = _bad_name(name)
+        return Entry(name=name, refused=refused) if refused else _expand(name, config, variables)
+    except UnicodeEncodeError:
+        shown = name.encode(errors="replace").decode()
+        return Entry(name=shown, refused="its entry holds half of a surrogate pair, which is no character")
     except ValidationError as exc:
         return Entry(name=name, refused=f"its entry is not valid: {_first_error(exc)}")
+    except RuntimeError as exc:
+        return Entry(name=name, refused=f"its folder cannot be found: there is no home for that user ({exc})")
+
+
+def _bad_name(name: str) -> str:
     if name == RESERVED:
-        return Entry(name=name, refused=f'the name "{RESERVED}" belongs to the gateway itself; rename the entry')
-    if config.disabled:
-        return Entry(name=name, description=config.description, disabled=True)
-    return _expand(name, config, variables)
+        return f'the name "{RESERVED}" belongs to the gateway itself; rename the entry'
+    return "" if name.strip() else "its entry has no name; give it one"
 
 
 def _first_error(exc: ValidationError) -> str:
     error = exc.errors(include_url=False)[0]
     where = ".".join(str(part) for part in error["loc"])
-    return f"{where}: {error['msg']}" if where else error["msg"]
+    return f"{where}: {error['msg']}" if where else 'it has to be an object, such as {"command": "npx", "args": []}'
 
 
 def _kind(config: EntryConfig) -> Kind:
@@ -223,10 +228,12 @@ def _expand(name: str, config: EntryConfig, variables: Mapping[str, str]) -> Ent
     cwd = str(Path(needed(config.cwd)).expanduser()) if config.cwd else None
     url = needed(config.url or "")
     headers = {key: needed(value) for key, value in config.headers.items()}
-    for key, value in headers.items():
-        expansion.note(key, value, secret=True)
     env, left_out = _expand_env(config.env, expansion)
+    for key, value in [*headers.items(), *env.items(), ("", url)]:
+        expansion.secrets.extend(secrets.of_value(key, value))
+    expansion.secrets.extend(secrets.of_words(args))
     kind = _kind(config)
+    unknown = tuple(sorted(config.model_extra or ()))
     return Entry(
         name=name,
         kind=kind,
@@ -244,9 +251,9 @@ def _expand(name: str, config: EntryConfig, variables: Mapping[str, str]) -> Ent
         instances=config.instances,
         tools=config.tools,
         lacks=_unique([*missing, *left_out]),
-        refused=_refusal(kind, command, url, missing),
-        secrets=tuple(sorted(set(expansion.secrets), key=lambda pair: -len(pair[0]))),
-        unknown=tuple(sorted(config.model_extra or ())),
+        refused=_lacking(missing) or _refusal(kind, command, url, unknown) or _bad_headers(headers),
+        secrets=tuple(sorted(set(expansion.secrets))),
+        unknown=unknown,
     )
 
 
@@ -259,7 +266,6 @@ def _expand_env(env: Mapping[str, str | None], expansion: Expansion) -> tuple[di
         left_out.extend(missing)
         if missing or (value and not expanded):
             continue
-        expansion.note(key, expanded)
         kept[key] = expanded
     return kept, left_out
 
@@ -268,119 +274,34 @@ def _unique(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _refusal(kind: Kind, command: str, url: str, missing: list[str]) -> str:
-    if missing:
-        return f"it lacks {', '.join(_unique(missing))}: set it in the environment or in .env"
-    if kind == "stdio" and not command:
-        return 'its entry names neither a "command" nor a "url"'
-    if kind != "stdio" and not url.startswith(("http://", "https://")):
-        return f'its entry is of type "{kind}" and needs a "url" that begins with http:// or https://'
-    return ""
+def _lacking(missing: Iterable[str]) -> str:
+    names = _unique(missing)
+    asked = [name for name in names if name.startswith("input:")]
+    if asked:
+        return f"nobody can be asked for ${{{asked[0]}}} here; write a variable such as ${{MY_KEY}} instead, and set it"
+    return f"it {lacking(names)}" if names else ""
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lays the servers file over `servers.py`, entry by entry.
-
-    An entry that says how to start its server replaces the whole; one that does not (to disable
-    it, to set a time limit, to add to `env`) changes only the keys that it names.
-    """
-    merged = dict(base)
-    for name, entry in over.items():
-        known = merged.get(name)
-        if not isinstance(known, dict) or not isinstance(entry, dict):
-            merged[name] = entry
-            continue
-        before, after = cast("dict[str, Any]", known), cast("dict[str, Any]", entry)
-        if {"command", "url"} & after.keys():
-            merged[name] = {"description": before.get("description", ""), **after}
-        else:
-            merged[name] = {**before, **after, "env": {**before.get("env", {}), **after.get("env", {})}}
-    return merged
+def lacking(names: tuple[str, ...]) -> str:
+    """What to do about variables that are not set, as the end of a sentence."""
+    return f"lacks {', '.join(names)}: set {'it' if len(names) == 1 else 'them'} in the environment or in .env"
 
 
-def read_servers(file: Path) -> dict[str, Any]:
-    """Entries of a servers file, as written; none where there is no file.
-
-    Raises:
-        ValueError: The file is there and cannot be understood; the text says what to do.
-    """
+def _refusal(kind: Kind, command: str, url: str, unknown: tuple[str, ...]) -> str:
+    """Why an entry cannot be started by what it says."""
+    hint = f"; these keys mean nothing here: {', '.join(unknown)}" if unknown else ""
+    if kind == "stdio":
+        return "" if command else f'its entry names neither a "command" nor a "url"{hint}'
+    if kind == "sse":
+        return 'servers of type "sse" are not supported yet; many offer a URL for "type": "http" as well'
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as exc:
-        msg = f"{file} cannot be read ({exc})"
-        raise ValueError(msg) from exc
-    if not text.strip():
-        return {}
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as exc:
-        msg = f"{file} is not valid JSON (line {exc.lineno}, column {exc.colno}: {exc.msg})"
-        raise ValueError(msg) from exc
-    return _servers_of(document, file)
+        valid = bool(urlsplit(url).hostname) and url.startswith(("http://", "https://"))
+    except ValueError:
+        valid = False
+    return "" if valid else f'its entry needs a "url" that begins with http:// or https://{hint}'
 
 
-def _servers_of(document: object, file: Path) -> dict[str, Any]:
-    if isinstance(document, dict):
-        known = cast("dict[str, Any]", document)
-        for key in ("mcpServers", "servers"):
-            if isinstance(known.get(key), dict):
-                return known[key]
-    msg = f'{file} has no object "mcpServers" with the servers by name'
-    raise ValueError(msg)
-
-
-def build_registry(
-    base: Mapping[str, Any], over: Mapping[str, Any], variables: Mapping[str, str], problems: Iterable[str] = ()
-) -> Registry:
-    """All entries, expanded; pure."""
-    merged = merge(base, over)
-    return Registry({name: parse_entry(name, raw, variables) for name, raw in merged.items()}, tuple(problems))
-
-
-class RegistryFile:
-    """The registry of a gateway, read again whenever one of its files has changed."""
-
-    def __init__(
-        self,
-        base: Mapping[str, Any],
-        config: Path,
-        dotenv: Iterable[Path],
-        variables: Callable[[], Mapping[str, str]],
-    ) -> None:
-        """Watch `config` and the `dotenv` files; `variables` reads those files too."""
-        self._base = base
-        self._config = config
-        self._watched = (config, *dotenv)
-        self._variables = variables
-        self._seen: object = None
-        self._over: dict[str, Any] = {}
-        self._registry = Registry({})
-
-    def __repr__(self) -> str:
-        return f"<RegistryFile {self._config} {len(self._registry.entries)} servers>"
-
-    def poll(self) -> Registry:
-        """The registry as the files stand now; the same object while none has changed."""
-        seen = tuple(_stamp(file) for file in self._watched)
-        if seen != self._seen:
-            self._seen = seen
-            self._registry = self._read()
-        return self._registry
-
-    def _read(self) -> Registry:
-        problems: list[str] = []
-        try:
-            self._over = read_servers(self._config)
-        except ValueError as exc:
-            problems.append(f"{exc}; the last good version is in force")
-        return build_registry(self._base, self._over, self._variables(), problems)
-
-
-def _stamp(file: Path) -> object:
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+def _bad_headers(headers: Mapping[str, str]) -> str:
+    """HTTP headers hold what ASCII has; RFC 9110, section 5.5."""
+    bad = [name for name, value in headers.items() if not (name + value).isascii() or not value.isprintable()]
+    return f"its header {bad[0]} holds characters that a header cannot carry" if bad else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from mcp.server.context import ServerRequestContext
 from mcp.shared.dispatcher import ProgressFnT
@@ -55,7 +55,8 @@ class Caller:
     @classmethod
     def of(cls, ctx: ServerRequestContext[Any, Any]) -> Caller:
         """The caller of the request that `ctx` belongs to."""
-        meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
+        sent: object = (ctx.params or {}).get("_meta")
+        meta = cast("Mapping[str, Any]", sent) if isinstance(sent, dict) else dict[str, Any]()
         return cls(
             modern=ctx.protocol_version in MODERN_PROTOCOL_VERSIONS,
             meta={key: value for key, value in meta.items() if key not in _OURS},

@@ -6,6 +6,7 @@ owns the run; leaving it stops the whole tree of a child, within the bounds of `
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import anyio
+import anyio.lowlevel
 import httpx2
 from anyio.abc import ByteReceiveStream
 from mcp.client.streamable_http import streamable_http_client
@@ -22,10 +24,11 @@ from mcp.shared.message import SessionMessage
 from mcp_types import RequestId
 
 from mcp_gateway import logs
-from mcp_gateway.environment import child_environment, find_command, install_hint
+from mcp_gateway.environment import child_environment, find_command, why_not_found
 from mcp_gateway.errors import StartFailed
 from mcp_gateway.process import Child, Command, Guard
 from mcp_gateway.registry import Entry
+from mcp_gateway.secrets import Redactor
 from mcp_gateway.wire import Incoming, LineReader, LineWriter, NotAMessageError
 
 logger = logging.getLogger(logs.LOGGER)
@@ -38,6 +41,7 @@ _HTTP_CLOSE_LIMIT = 1.0
 _LAST_OUTPUT_LIMIT = 0.2
 """How long to read on after the process has ended, for what it said last is still in its pipes."""
 _NOISE_CHARS = 500
+_NOT_FOUND = 404
 
 
 class Messages(Protocol):
@@ -80,6 +84,8 @@ class Link:
         how_it_ended: The end of a sentence whose subject is the server.
         last_words: What the server said last outside the protocol.
         written: Ids of requests that have left; None where the transport cannot tell.
+        statuses: Errors of HTTP by the id of the request that they answered.
+        expired: Ids of requests that a server refused unread, for it has forgotten the session.
     """
 
     read: Incoming
@@ -88,6 +94,8 @@ class Link:
     how_it_ended: Callable[[], str]
     last_words: Callable[[], str] = field(default=lambda: "")
     written: set[RequestId] | None = None
+    statuses: dict[RequestId, str] = field(default_factory=dict["RequestId", str])
+    expired: set[RequestId] = field(default_factory=set["RequestId"])
 
 
 Connect = Callable[[Entry], AbstractAsyncContextManager[Link]]
@@ -97,7 +105,7 @@ Connect = Callable[[Entry], AbstractAsyncContextManager[Link]]
 class Connector:
     """Opens links; the seam that tests replace."""
 
-    def __init__(self, home: Path, environ: Mapping[str, str], redact: logs.Redactor) -> None:
+    def __init__(self, home: Path, environ: Mapping[str, str], redact: Redactor) -> None:
         """Keep what all children share: the log folder, the environment, the guard."""
         self._home = home
         self._environ = environ
@@ -118,7 +126,8 @@ class Connector:
         log = logs.ServerLog(self._home, entry.name, self._redact)
         try:
             child = await _start(entry, command, self._guard)
-            link, drained = _link(child, log), anyio.Event()
+            end = _End(child)
+            link, drained = _link(child, log, end), anyio.Event()
             async with anyio.create_task_group() as tasks:
                 try:
                     tasks.start_soon(_drain, child.stderr, log, drained)
@@ -126,6 +135,7 @@ class Connector:
                     yield link
                 finally:
                     with anyio.CancelScope(shield=True):
+                        await end.note(link)
                         await child.stop()
                         with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
                             await drained.wait()
@@ -145,8 +155,7 @@ def prepare(entry: Entry, environ: Mapping[str, str]) -> Command:
         raise StartFailed(entry.name, f'its folder "{entry.cwd}" does not exist')
     program = find_command(entry.command, env, entry.cwd)
     if program is None:
-        hint = install_hint(entry.command)
-        raise StartFailed(entry.name, f'the command "{entry.command}" was not found ({hint})', lacks=entry.lacks)
+        raise StartFailed(entry.name, why_not_found(entry.command, env, entry.cwd), lacks=entry.lacks)
     return Command(program, entry.args, env, entry.cwd)
 
 
@@ -157,27 +166,46 @@ async def _start(entry: Entry, command: Command, guard: Guard) -> Child:
         raise StartFailed(entry.name, f'the command "{entry.command}" cannot be run ({exc})') from exc
 
 
-def _link(child: Child, log: logs.ServerLog) -> Link:
+def _link(child: Child, log: logs.ServerLog, end: _End) -> Link:
     def on_noise(line: bytes, exc: NotAMessageError) -> None:
         log.line(f"[stdout, {exc}] {line[:_NOISE_CHARS].decode('utf-8', 'replace')}")
 
     stdout = child.stdout
-    read = LineReader(lambda: stdout.receive(_READ_BYTES), on_noise=on_noise)
     write = LineWriter(child.stdin.send)
-    return Link(read, write, read.ended, lambda: _exit_of(child), log.last_words, write.written)
+    read = LineReader(lambda: stdout.receive(_READ_BYTES), on_noise=on_noise, answered=lambda: write.answered)
+    return Link(read, write, read.ended, end.__str__, log.last_words, write.written)
 
 
-def _exit_of(child: Child) -> str:
-    code = child.returncode
-    if code is None:
-        return "closed its output"
-    return f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+class _End:
+    """How a child came to its end, seen before the gateway puts an end to what is left of it."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._closed_its_output = False
+        self._trouble = ""
+
+    async def note(self, link: Link) -> None:
+        """Look once more, now that the run is over: the exit follows the end of the output."""
+        if link.ended.is_set():
+            with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
+                await self._child.wait()
+        self._closed_its_output = self._child.returncode is None
+        self._trouble = link.read.trouble
+
+    def __str__(self) -> str:
+        if self._trouble:
+            return f"was stopped: it {self._trouble}"
+        code = self._child.returncode
+        if code is None or self._closed_its_output:
+            return "closed its output"
+        return f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
 
 
 async def _drain(stderr: ByteReceiveStream, log: logs.ServerLog, drained: anyio.Event) -> None:
     try:
         while True:
             log.feed(await stderr.receive())
+            await anyio.lowlevel.checkpoint()  # a flood is always there to be read
     except (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
         drained.set()
 
@@ -214,23 +242,52 @@ class Watched(Incoming):
 
 @asynccontextmanager
 async def _http(entry: Entry) -> AsyncGenerator[Link]:
-    refusals: list[str] = []
-
-    async def note_refusal(response: httpx2.Response) -> None:
-        if response.is_error:
-            refusals[:] = [
-                f"{response.request.method} was answered with {response.status_code} {response.reason_phrase}"
-            ]
-
+    refusals = _Refusals()
     timeout = httpx2.Timeout(_HTTP_TIMEOUT, read=None)
-    hooks = {"response": [note_refusal]}
+    hooks = {"response": [refusals.note]}
     with anyio.CancelScope() as scope:
         async with (
             httpx2.AsyncClient(headers=entry.headers, timeout=timeout, event_hooks=hooks) as client,
             streamable_http_client(entry.url, http_client=client) as (read, write),
         ):
             watched = Watched(read)
+            refusals.session_ended = watched.ended
             try:
-                yield Link(watched, write, watched.ended, lambda: "closed the connection", lambda: "".join(refusals))
+                yield Link(
+                    watched,
+                    write,
+                    watched.ended,
+                    lambda: "closed the connection",
+                    statuses=refusals.statuses,
+                    expired=refusals.expired,
+                )
             finally:
                 scope.deadline = anyio.current_time() + _HTTP_CLOSE_LIMIT
+
+
+class _Refusals:
+    """Errors of HTTP, as the client's hook sees them before the SDK makes errors of the protocol of them."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[RequestId, str] = {}
+        self.expired: set[RequestId] = set()
+        self.session_ended = anyio.Event()
+
+    async def note(self, response: httpx2.Response) -> None:
+        """Called with every response."""
+        if not response.is_error:
+            return
+        request_id = _request_id(response.request)
+        if response.status_code == _NOT_FOUND and "mcp-session-id" in response.request.headers:
+            self.expired.add(request_id)
+            self.session_ended.set()  # specification 2025-11-25, basic/transports: a new session is needed
+        elif not response.headers.get("content-type", "").startswith("application/json"):
+            # JSON may be an error of the protocol, which the SDK passes on.
+            self.statuses[request_id] = f"{response.status_code} {response.reason_phrase}"
+
+
+def _request_id(request: httpx2.Request) -> RequestId:
+    try:
+        return json.loads(request.content)["id"]
+    except (ValueError, KeyError, TypeError, httpx2.RequestNotRead):
+        return ""

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import anyio
+import anyio.lowlevel
 import pydantic_core
 from mcp.shared.message import SessionMessage
 from mcp_types import (
@@ -28,6 +29,13 @@ from mcp_types import (
     RequestId,
 )
 from pydantic import ValidationError
+
+MAX_LINE_BYTES = 256 << 20
+"""A longer line ends the connection; the longest answer seen from a real server has 0.4 MB."""
+_MAX_OPEN_REQUESTS = 100
+"""Requests of a peer that may wait for their answers; one that reads none of them must not fill the memory."""
+_LINES_A_TURN = 64
+"""Lines that are handed on before others get their turn, where a peer sends faster than it is read."""
 
 Message = JSONRPCRequest | JSONRPCNotification | JSONRPCResponse | JSONRPCError
 
@@ -71,13 +79,36 @@ def _parse(line: bytes) -> object:
 
 
 def _message(fields: dict[str, Any]) -> Message:
+    if isinstance(fields.get("id"), float) and fields["id"].is_integer():
+        fields["id"] = int(fields["id"])
     if "method" in fields:
         if fields.get("id") is None:
+            _check_progress(fields)
             return JSONRPCNotification.model_validate(fields)
         return JSONRPCRequest.model_validate(fields)
     if "error" in fields and fields["error"] is not None:
         return JSONRPCError.model_validate(fields)
     return JSONRPCResponse.model_validate(fields)
+
+
+def _check_progress(fields: dict[str, Any]) -> None:
+    """The SDK makes a float of a progress, in the loop that reads; one that is too big would end that loop."""
+    params = fields.get("params")
+    if fields["method"] == "notifications/progress" and isinstance(params, dict):
+        known = cast("dict[str, Any]", params)
+        try:
+            _ = [float(known[key]) for key in ("progress", "total") if isinstance(known.get(key), int)]
+        except OverflowError as exc:
+            raise NotAMessageError(str(exc)) from exc
+
+
+def _behind_noise(line: bytes) -> Message | None:
+    """A message that stands behind something that was printed without a newline."""
+    start = line.find(b'{"', 1)
+    try:
+        return decode(line[start:]) if start > 0 else None
+    except NotAMessageError:
+        return None
 
 
 def encode(message: Message) -> bytes:
@@ -106,11 +137,12 @@ class Closing:
 
 
 class Incoming(Closing):
-    """A stream of messages from a peer; `ended` is set when no more can come."""
+    """A stream of messages from a peer; `ended` is set when no more can come, `trouble` if that was our doing."""
 
     def __init__(self) -> None:
         """Nothing has ended yet."""
         self.ended = anyio.Event()
+        self.trouble = ""
 
     async def receive(self) -> SessionMessage | Exception:
         """The next message.
@@ -139,12 +171,20 @@ class LineReader(Incoming):
         *,
         on_noise: Callable[[bytes, NotAMessageError], None],
         on_end: Callable[[], None] = lambda: None,
+        answered: Callable[[], int] | None = None,
     ) -> None:
-        """Read pieces by `receive`, which returns `b""` or raises where the stream ends."""
+        """Read pieces by `receive`, which returns `b""` or raises where the stream ends.
+
+        With `answered`, the number of answers written to the peer, one that asks without end is cut off.
+        """
         super().__init__()
         self._receive = receive
         self._on_noise = on_noise
         self._on_end = on_end
+        self._answered = answered
+        self._asked = 0
+        self._in_turn = 0
+        self._partial_bytes = 0
         self._lines: deque[bytes] = deque()
         self._partial: list[bytes] = []
 
@@ -156,8 +196,29 @@ class LineReader(Incoming):
                 self._end()
                 raise anyio.EndOfStream
             message = self._decode(line)
-            if message is not None:
+            await self._take_turns()
+            if message is not None and self._within_bounds(message):
                 return SessionMessage(message)
+
+    async def _take_turns(self) -> None:
+        """Lines that have come in one piece are handed on without waiting for anything; others wait then."""
+        self._in_turn += 1
+        if self._in_turn >= _LINES_A_TURN:
+            self._in_turn = 0
+            await anyio.lowlevel.checkpoint()
+
+    def _within_bounds(self, message: Message) -> bool:
+        if self._answered is not None and isinstance(message, JSONRPCRequest):
+            self._asked += 1
+            if self._asked - self._answered() > _MAX_OPEN_REQUESTS:
+                self._cut_off(f"asked more than {_MAX_OPEN_REQUESTS} times without reading the answers")
+        return not self.trouble
+
+    def _cut_off(self, trouble: str) -> None:
+        self.trouble = trouble
+        self._lines.clear()
+        self._partial = []
+        self._end()
 
     def _decode(self, line: bytes) -> Message | None:
         if not line.strip():
@@ -165,6 +226,9 @@ class LineReader(Incoming):
         try:
             return decode(line)
         except NotAMessageError as exc:
+            if exc.request_id is None and (message := _behind_noise(line)) is not None:
+                self._on_noise(line[: line.index(b'{"')], exc)
+                return message
             self._on_noise(line, exc)
             if exc.request_id is None:
                 return None
@@ -176,13 +240,21 @@ class LineReader(Incoming):
             piece = b"" if self.ended.is_set() else await self._piece()
             if not piece:
                 return self._last_line()
-            first, *rest = piece.split(b"\n")
-            self._partial.append(first)
-            if rest:
-                self._lines.append(b"".join(self._partial))
-                self._partial = [rest.pop()]
-                self._lines.extend(rest)
+            self._take(piece)
         return self._lines.popleft()
+
+    def _take(self, piece: bytes) -> None:
+        self._in_turn = 0
+        first, *rest = piece.split(b"\n")
+        self._partial.append(first)
+        self._partial_bytes += len(first)
+        if rest:
+            self._lines.append(b"".join(self._partial))
+            self._partial = [rest.pop()]
+            self._partial_bytes = len(self._partial[0])
+            self._lines.extend(rest)
+        if self._partial_bytes > MAX_LINE_BYTES:
+            self._cut_off(f"sent a line of more than {MAX_LINE_BYTES >> 20} MB")
 
     async def _piece(self) -> bytes:
         try:
@@ -213,8 +285,10 @@ class LineWriter(Closing):
         """Write pieces by `send`."""
         self._send = send
         self._closed = False
+        self.answered = 0
+        """Answers that were written."""
         self.written: set[RequestId] = set()
-        """Ids of requests that were handed to the stream; whoever asks takes an id out again."""
+        """Ids of calls that were handed to the stream; who made a call takes its id out again."""
 
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message.
@@ -226,17 +300,16 @@ class LineWriter(Closing):
         if self._closed:
             raise anyio.ClosedResourceError
         data = encode(item.message)
-        if isinstance(item.message, JSONRPCRequest):
-            self.written.add(item.message.id)
+        called = item.message.id if isinstance(item.message, JSONRPCRequest) else None
+        if called is not None and isinstance(item.message, JSONRPCRequest) and item.message.method == "tools/call":
+            self.written.add(called)
         try:
             await self._send(data)
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
-            self._forget(item.message)
+            self.written.discard(called or "")
             raise anyio.BrokenResourceError from exc
-
-    def _forget(self, message: Message) -> None:
-        if isinstance(message, JSONRPCRequest):
-            self.written.discard(message.id)
+        if isinstance(item.message, JSONRPCResponse | JSONRPCError):
+            self.answered += 1
 
     async def aclose(self) -> None:
         """Write no more."""

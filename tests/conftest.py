@@ -13,9 +13,9 @@ import pytest
 from mcp import Client
 from support import Entries, Liveness, Running, Start, gateway_module, write_config
 
-from mcp_gateway import logs
+from mcp_gateway.config import RegistryFile
 from mcp_gateway.pool import Pool
-from mcp_gateway.registry import RegistryFile
+from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
 from mcp_gateway.transport import Connector
 
@@ -35,7 +35,7 @@ def start(tmp_path: Path) -> Start:
     ) -> AsyncGenerator[Running]:
         config = tmp_path / "servers.json"
         write_config(config, entries)
-        redact = logs.Redactor()
+        redact = Redactor()
         variables = dict(os.environ) if environ is None else environ
         registry = RegistryFile({}, config, [tmp_path / ".env"], lambda: variables)
         chosen = Settings.model_validate({"home": tmp_path, **settings})

@@ -129,13 +129,13 @@ def test_check_says_what_is_ready_and_what_is_wrong(run: Run) -> None:
     }
     done = run(entries, "check", *entries, "unknown")
     assert done.returncode == 1
-    assert "ok   kind: ready with 17 tools in " in done.stderr
-    assert "FAIL dying: it did not start: ended with exit code 3\n" in done.stderr
-    assert "no API key given" in done.stderr
-    assert 'FAIL none: it did not start: the command "no-such-program" was not found (install it' in done.stderr
-    assert "FAIL listless: it starts, but its tools cannot be listed: error -32603" in done.stderr
-    assert "(lacks NO_SUCH: calls may fail)" in done.stderr
-    assert 'FAIL unknown: There is no server "unknown"' in done.stderr
+    assert "ok   kind: ready with 17 tools in " in done.stdout
+    assert "FAIL dying: it did not start: ended with exit code 3\n" in done.stdout
+    assert "no API key given" in done.stdout
+    assert 'FAIL none: it did not start: the command "no-such-program" was not found (install it' in done.stdout
+    assert "FAIL listless: it starts, but its tools cannot be listed: error -32603" in done.stdout
+    assert "(lacks NO_SUCH: calls may fail)" in done.stdout
+    assert 'FAIL unknown: There is no server "unknown"' in done.stdout
 
 
 def test_check_for_scripts(run: Run) -> None:
@@ -156,7 +156,7 @@ def test_secrets_are_replaced_on_the_command_line(run: Run) -> None:
     script = "import os, sys; sys.stderr.write('bad key ' + os.environ['API_TOKEN']); sys.exit(1)"
     entry = {"command": sys.executable, "args": ["-c", script], "env": {"API_TOKEN": "very-secret-value"}}
     done = run({"leaky": entry}, "check", "leaky")
-    assert "bad key [API_TOKEN]" in done.stderr
+    assert "bad key [API_TOKEN]" in done.stdout
     assert "very-secret-value" not in done.stdout + done.stderr
 
 

@@ -10,12 +10,13 @@ import pytest
 from support import PROJECT
 
 ORDER = [
-    "errors", "settings", "registry", "catalog", "search", "signature", "arguments", "results", "menu", "logs",
-    "environment", "process", "wire", "transport", "connection", "pool", "relay", "host", "cli", "gateway",
+    "errors", "secrets", "settings", "registry", "config", "catalog", "policy", "search", "signature", "arguments",
+    "results", "menu", "logs", "environment", "process", "wire", "transport", "negotiation", "listing", "connection",
+    "pool", "relay", "host", "cli", "gateway",
 ]  # fmt: skip
 """Each module imports only modules that stand before it."""
 
-WITH_SDK = {"process", "wire", "transport", "connection", "relay", "host", "gateway"}
+WITH_SDK = {"process", "wire", "transport", "negotiation", "listing", "connection", "relay", "host", "gateway"}
 """The modules that know the SDK."""
 
 MODULES = [*sorted((PROJECT / "mcp_gateway").glob("*.py")), PROJECT / "gateway.py", PROJECT / "servers.py"]

@@ -82,7 +82,7 @@ def test_long_instructions_are_cut_and_counted() -> None:
 
 def test_a_search_without_a_match_says_so() -> None:
     text = menu.search_answer("zebra", [menu.Line(Entry("a"), Knowledge(many(3)))])
-    assert text.startswith('No tool matches "zebra"')
+    assert text.startswith('No known tool matches "zebra"')
 
 
 def test_a_search_shows_five_tools_within_budget() -> None:

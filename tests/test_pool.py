@@ -187,7 +187,7 @@ async def test_three_failed_starts_in_a_row_open_the_circuit(start: Start, tmp_p
         for _ in range(3):
             assert "did not start" in await running.error("dying", "any")
         paused = await running.error("dying", "any")
-        assert "failed to start 3 times in a row; the next try is due in 5 s" in paused
+        assert "failed to start 3 times in a row: ended with exit code 3. The next try is due in 5 s." in paused
         assert "paused" in await running.list()
         running.write({"dying": child("slow", 0, tmp_path / "starts")})
         assert await running.text("dying", "late") == "better late"
@@ -262,12 +262,12 @@ async def test_a_server_that_declares_lists_and_has_none_can_be_called(start: St
 async def test_an_old_server_that_ignores_what_comes_before_initialize_is_reached(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_gateway.connection._PROBE_LIMIT", 0.5)
+    monkeypatch.setattr("mcp_gateway.negotiation._PROBE_LIMIT", 0.5)
     async with start({"old": child("old")}, idle_timeout=0.2) as running:
         assert await running.text("old", "age") == "2024"
         while running.pool.state("old"):
             await anyio.sleep(0.01)
-        monkeypatch.setattr("mcp_gateway.connection._PROBE_LIMIT", 1_000)
+        monkeypatch.setattr("mcp_gateway.negotiation._PROBE_LIMIT", 1_000)
         assert await running.text("old", "age") == "2024"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mcp_gateway.registry import Entry, RegistryFile, build_registry, merge, parse_entry, read_servers
+from mcp_gateway.config import RegistryFile, build_registry, merge, read_servers
+from mcp_gateway.registry import Entry, parse_entry
 from servers import MCP_SERVERS
 
 
@@ -28,8 +29,7 @@ def entry(raw: object, **variables: str) -> Entry:
         ("${C:-http://h/$x}", "http://h/$x", ()),
         ("${C}", "", ("C",)),
         ("${C}${D}${C}", "", ("C", "D")),
-        ("${input:key}", "", ("input:key",)),
-        ("$A {A} $$", "$A {A} $$", ()),
+        ("$A {A} $$ ${1%x} ${#} ${}", "$A {A} $$ ${1%x} ${#} ${}", ()),
     ],
 )
 def test_variables_are_expanded_everywhere(text: str, expanded: str, lacks: tuple[str, ...]) -> None:
@@ -75,6 +75,7 @@ def test_numbers_and_booleans_mean_their_text() -> None:
         ({"type": "streamable-http", "url": "http://h"}, "http"),
         ({"type": "streamableHttp", "url": "http://h"}, "http"),
         ({"type": "sse", "url": "http://h"}, "sse"),
+        ({"command": "c", "args": None, "env": None, "headers": None, "description": None}, "stdio"),
     ],
 )
 def test_the_kind_is_what_other_clients_take_it_for(raw: dict[str, Any], kind: str) -> None:
@@ -85,17 +86,24 @@ def test_the_kind_is_what_other_clients_take_it_for(raw: dict[str, Any], kind: s
     ("raw", "says"),
     [
         ({}, 'names neither a "command" nor a "url"'),
+        ({"comand": "npx", "serverUrl": "x"}, "these keys mean nothing here: comand, serverUrl"),
         ({"type": "http"}, 'needs a "url"'),
+        ({"url": "http://[oops/mcp"}, 'needs a "url"'),
+        ({"url": "http://h", "headers": {"X": "\u00fc"}}, "its header X holds characters that a header cannot carry"),
+        ({"type": "sse", "url": "http://h"}, 'type "sse" are not supported yet'),
+        ({"command": "c", "args": ["${input:key}"]}, "nobody can be asked for ${input:key}"),
+        ({"command": "c", "description": "\ud800"}, "half of a surrogate pair"),
+        ({"command": "c", "cwd": "~nosuchuser/x"}, "no home"),
         ({"type": "http", "url": "ftp://h"}, "begins with http://"),
         ({"command": 5}, "command: Input should be a valid string"),
-        ({"command": "c", "args": "text"}, "args: Input should be a valid tuple"),
+        ({"command": "c", "args": "text"}, "args: Input should be a valid list"),
         ({"command": "c", "type": "carrier-pigeon"}, "type: Input should be 'stdio', 'http' or 'sse'"),
         ({"command": "c", "idle_timeout": -1}, "idle_timeout: Input should be greater than or equal to 0"),
         ({"command": "c", "init_timeout": 0}, "init_timeout: Input should be greater than 0"),
         ({"command": "c", "instances": 0}, "instances: Input should be greater than or equal to 1"),
         ({"command": "c", "tools": {"alow": []}}, "tools.alow: Extra inputs are not permitted"),
-        ("text", "Input should be a valid dictionary"),
-        (None, "Input should be a valid dictionary"),
+        ("text", "it has to be an object"),
+        (None, "it has to be an object"),
     ],
 )
 def test_a_bad_entry_says_what_is_wrong(raw: object, says: str) -> None:
@@ -115,13 +123,43 @@ def test_unknown_keys_are_named_and_not_fatal() -> None:
     assert made.unknown == ("alwaysLoad", "autoApprove")
 
 
-def test_secrets_are_known_by_the_names_of_their_variables_and_headers() -> None:
+def test_secrets_are_known_wherever_an_entry_has_them() -> None:
     made = entry(
-        {"url": "http://h/${PLACE}", "headers": {"X-Any": "header-value"}, "env": {"DB_PASSWORD": "literal-secret"}},
-        PLACE="not-a-secret",
+        {
+            "command": "c",
+            "args": ["--api-key=option-value", "${PLACE}", "${SOME_TOKEN}"],
+            "env": {"DB_PASSWORD": "literal-secret", "SESSION_BACKEND": "sqlite_vec"},
+            "url": "http://h/?token=url-secret",
+            "headers": {"X-Api-Key": "header-secret", "X-Toolsets": "not-a-secret"},
+        },
+        PLACE="not-a-secret-either",
+        SOME_TOKEN="variable-secret",  # noqa: S106 - made up
     )
-    assert dict(made.secrets) == {"header-value": "X-Any", "literal-secret": "DB_PASSWORD"}
-    assert "header-value" not in repr(made).split("headers=")[0]
+    names = {"literal-secret": "DB_PASSWORD", "header-secret": "X-Api-Key", "variable-secret": "SOME_TOKEN"}
+    assert dict(made.secrets) == {**names, "option-value": "api-key", "url-secret": "token"}
+    assert "secrets=" not in repr(made)
+
+
+def test_an_entry_without_a_name_says_so() -> None:
+    assert parse_entry(" ", {"command": "c"}, {}).refused == "its entry has no name; give it one"
+
+
+def test_an_entry_may_be_switched_off_in_two_ways() -> None:
+    assert entry({"disabled": True}).disabled
+    assert entry({"command": "c", "enabled": False}).disabled
+
+
+def test_a_change_of_words_and_limits_is_none_of_the_launch() -> None:
+    before = entry({"command": "c", "env": {"A": "1"}})
+    assert before.launch == entry({"command": "c", "env": {"A": "1"}, "description": "x", "idle_timeout": 1}).launch
+    assert before.launch != entry({"command": "c", "env": {"A": "2"}}).launch
+
+
+@pytest.mark.parametrize("env", [None, [], "text", 5])
+def test_a_bad_env_over_a_good_one_hurts_only_that_entry(env: object) -> None:
+    made = build_registry({"a": {"command": "c", "env": {"K": "1"}}, "b": {"command": "b"}}, {"a": {"env": env}}, {})
+    assert made.entries["b"].usable
+    assert made.entries["a"].usable is (env is None)
 
 
 def test_an_entry_of_the_servers_file_replaces_or_changes_the_one_before() -> None:
@@ -145,13 +183,36 @@ def test_the_formats_of_claude_and_of_vs_code_are_read(tmp_path: Path, key: str)
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("{", "line 1, column 2"), ("[]", 'no object "mcpServers"'), ('{"mcpServers": []}', 'no object "mcpServers"')],
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("{", "line 1, column 2"),
+        ("[]", 'no object "mcpServers"'),
+        ('{"mcpServers": []}', 'no object "mcpServers"'),
+    ],
 )
 def test_a_broken_file_says_where(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "servers.json"
     file.write_text(text)
     with pytest.raises(ValueError, match=says):
         read_servers(file)
+
+
+def test_comments_and_last_commas_are_read_as_vs_code_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text("""{ // a note
+        "servers": {
+            "a": {"command": "c", "args": ["//x", "/*y*/", ",]"], /* another
+            note */ },
+        },
+    }""")
+    assert read_servers(file) == {"a": {"command": "c", "args": ["//x", "/*y*/", ",]"]}}
+
+
+def test_a_file_that_was_named_and_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    config = tmp_path / "none.json"
+    assert RegistryFile({}, config, [], dict).poll().problems == ()
+    (problem,) = RegistryFile({}, config, [], dict, required=True).poll().problems
+    assert problem == f"GATEWAY_CONFIG names {config}, which is not there"
 
 
 def test_no_file_and_an_empty_one_mean_no_servers(tmp_path: Path) -> None:

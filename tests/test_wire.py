@@ -124,7 +124,7 @@ def test_a_writer_knows_which_requests_have_left() -> None:
         sent.append(data)
 
     def request(number: int) -> SessionMessage:
-        return SessionMessage(JSONRPCRequest(jsonrpc="2.0", id=number, method="m"))
+        return SessionMessage(JSONRPCRequest(jsonrpc="2.0", id=number, method="tools/call"))
 
     async def run() -> LineWriter:
         writer = LineWriter(send)
