@@ -96,6 +96,11 @@ def test_progress_goes_to_stderr(run: Run) -> None:
     assert done.stderr == "1/2 step 1\n2/2 step 2\n"
 
 
+def test_a_block_that_is_none_is_named(run: Run) -> None:
+    done = run({"kind": child("friendly")}, "call", "kind", "odd_block")
+    assert (done.returncode, done.stdout) == (0, "['a plain string'; --json shows it]\nkept\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -129,7 +134,7 @@ def test_check_says_what_is_ready_and_what_is_wrong(run: Run) -> None:
     }
     done = run(entries, "check", *entries, "unknown")
     assert done.returncode == 1
-    assert "ok   kind: ready with 17 tools in " in done.stdout
+    assert "ok   kind: ready with 19 tools in " in done.stdout
     assert "FAIL dying: it did not start: ended with exit code 3\n" in done.stdout
     assert "no API key given" in done.stdout
     assert 'FAIL none: it did not start: the command "no-such-program" was not found (install it' in done.stdout
@@ -142,7 +147,7 @@ def test_check_for_scripts(run: Run) -> None:
     done = run({"kind": child("friendly")}, "check", "kind", "--json")
     (verdict,) = json.loads(done.stdout)
     assert done.returncode == 0
-    assert (verdict["name"], verdict["ok"], verdict["tools"]) == ("kind", True, 17)
+    assert (verdict["name"], verdict["ok"], verdict["tools"]) == ("kind", True, 19)
 
 
 def test_a_start_is_waited_for_as_long_as_it_goes_on(run: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.environment import child_environment, find_command, install_hint
+from mcp_gateway.environment import child_environment, find_command, install_hint, why_not_found
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders and bits of POSIX")
 
@@ -81,6 +81,16 @@ def test_a_path_is_taken_from_the_entrys_folder_and_a_tilde_is_the_users(
     assert find_command("~/bin/server", env, None) == file
     assert find_command(file, env, None) == file
     assert find_command("./bin/none", env, str(tmp_path)) is None
+
+
+def test_why_a_program_is_not_found(tmp_path: Path) -> None:
+    program(tmp_path / "bin", "server")
+    (tmp_path / "plain").touch()
+    env = child_environment({"PATH": str(tmp_path / "bin")}, {})
+    assert "is a folder" in why_not_found(f"{tmp_path}/bin", env, None)
+    assert "make it executable" in why_not_found("./plain", env, str(tmp_path))
+    assert 'put its arguments into "args"' in why_not_found("server --fast", env, None)
+    assert "was not found (Node.js brings it" in why_not_found("npx", {"PATH": "/nowhere"}, None)
 
 
 def test_a_missing_program_comes_with_what_to_do() -> None:

@@ -84,7 +84,7 @@ async def test_list_load_and_call_work_for_clients_of_both_eras(start: Start, mo
         assert "Be kind to this server." in loaded
         assert "echo(text: string, count?: integer, tags?: any[])" in loaded
         assert json.loads(await running.text("kind", "echo", {"text": "hi"})) == {"text": "hi"}
-        assert "(17 tools, running)" in await running.list()
+        assert "(19 tools, running)" in await running.list()
 
 
 async def test_a_call_needs_no_load_and_a_load_no_list(start: Start) -> None:

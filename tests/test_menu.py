@@ -49,6 +49,27 @@ def test_what_is_not_ready_stands_in_one_last_line() -> None:
     ]
 
 
+def test_what_is_not_ready_is_named_even_where_reasons_do_not_fit() -> None:
+    lines = [menu.Line(Entry(f"bad-{number}", refused="x" * 100)) for number in range(60)]
+    text = menu.server_list(lines)
+    assert all(f"bad-{number}" in text for number in range(60))
+
+
+def test_a_load_whose_query_matches_nothing_says_so() -> None:
+    assert 'No tool matches "zebra"; these are all.' in menu.tool_list("s", Knowledge(many(2)), "zebra")
+
+
+def test_a_tool_that_runs_only_as_a_task_says_so() -> None:
+    task = {**tool("t", "Does it."), "execution": {"taskSupport": "required"}}
+    assert "t() — Does it [runs only as a task, which this gateway cannot start]" in menu.tool_list(
+        "s", Knowledge((task,))
+    )
+
+
+def test_a_tool_without_a_name_is_not_all_there_is() -> None:
+    assert "- t()" in menu.tool_list("s", Knowledge((tool(""), tool("t"))))
+
+
 def test_two_hundred_servers_fit_and_thousands_are_counted() -> None:
     for count in (200, 3_000):
         lines = [menu.Line(Entry(f"server-{number}", description="Purpose " * 30)) for number in range(count)]

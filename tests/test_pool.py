@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -188,6 +189,7 @@ async def test_three_failed_starts_in_a_row_open_the_circuit(start: Start, tmp_p
             assert "did not start" in await running.error("dying", "any")
         paused = await running.error("dying", "any")
         assert "failed to start 3 times in a row: ended with exit code 3. The next try is due in 5 s." in paused
+        assert "no API key given" in paused
         assert "paused" in await running.list()
         running.write({"dying": child("slow", 0, tmp_path / "starts")})
         assert await running.text("dying", "late") == "better late"
@@ -365,3 +367,112 @@ async def test_a_load_of_a_server_that_cannot_start_is_an_error_result(start: St
         result = await running.client.call_tool("load_mcp_tools", {"mcp_name": "dying"})
     assert result.is_error
     assert "did not start" in text_of(result)
+
+
+async def test_a_child_that_asks_without_end_and_reads_nothing_is_cut_off(start: Start) -> None:
+    async with start({"flood": child("flood"), "kind": child("friendly")}) as running:
+        failure = await running.error("flood", "requests")
+        assert "asked more than 100 times without reading the answers" in failure
+        assert "hi" in await running.text("kind", "echo", {"text": "hi"})
+        assert await running.text("flood", "hello") == "hello"
+
+
+async def test_a_line_without_an_end_is_cut_off(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_gateway.wire.MAX_LINE_BYTES", 1 << 20)
+    async with start({"flood": child("flood")}) as running:
+        assert "it sent a line of more than 1 MB" in await running.error("flood", "line")
+        assert await running.text("flood", "hello") == "hello"
+
+
+@pytest.mark.parametrize("kind", ["noise", "stderr"])
+async def test_a_flood_of_lines_costs_a_bounded_log(start: Start, tmp_path: Path, kind: str) -> None:
+    async with start({"flood": child("flood")}) as running:
+        assert await running.text("flood", kind) == "flooded"
+    log = (tmp_path / "logs" / "servers" / "flood.log").read_text()
+    assert "bytes left out" in log
+
+
+async def test_a_message_behind_something_printed_without_a_newline_is_read(start: Start, tmp_path: Path) -> None:
+    async with start({"kind": child("friendly")}) as running:
+        assert await running.text("kind", "mumbles") == "loaded"
+    assert "Loading..." in (tmp_path / "logs" / "servers" / "kind.log").read_text()
+
+
+async def test_a_helper_that_has_left_its_group_and_lost_its_parent_is_gone_too(
+    start: Start, liveness: Liveness
+) -> None:
+    async with start({"leaver": child("leaver", liveness.port)}) as running:
+        assert await running.text("leaver", "leave") == "left"
+        await anyio.to_thread.run_sync(liveness.expect, 1)
+        assert liveness.alive() == 1
+    await anyio.to_thread.run_sync(liveness.wait_for_end)
+
+
+async def test_a_child_that_closes_its_output_is_not_said_to_have_been_killed(start: Start) -> None:
+    async with start({"closer": child("closer")}) as running:
+        assert 'The server "closer" closed its output during the call' in await running.error("closer", "close")
+        assert await running.text("closer", "hello") == "hello"
+
+
+async def test_a_list_that_is_never_answered_is_waited_for_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_gateway.listing._LIST_LIMIT", 0.3)
+    async with start({"listless": child("listless", 0)}) as running:
+        assert await running.text("listless", "any") == "called"
+        monkeypatch.setattr("mcp_gateway.listing._LIST_LIMIT", 1_000)
+        assert await running.text("listless", "any") == "called"
+
+
+async def test_an_instance_that_cannot_start_leaves_the_work_to_the_one_that_runs(start: Start, tmp_path: Path) -> None:
+    async with start({"alone": child("alone", tmp_path / "lock", instances=3)}) as running:
+        await running.text("alone", "work")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(running.text, "alone", "work")
+
+
+async def test_a_call_to_a_stopped_child_times_out_and_the_end_is_not_held_up(start: Start) -> None:
+    async with start({"kind": child("friendly")}, operation_timeout=0.3) as running:
+        os.kill(await pid(running), signal.SIGSTOP)
+        for size in (10, 3_000_000):
+            assert "did not answer in time" in await running.error("kind", "echo", {"text": "x" * size})
+
+
+async def test_denied_tools_are_neither_shown_nor_called(start: Start, tmp_path: Path) -> None:
+    entries = {
+        "deny": child("friendly", tools={"deny": ["echo", "crash*"]}),
+        "allow": child("friendly", tools={"allow": ["r*"], "ask": ["rich"]}),
+        "never": child("mute", tmp_path / "starts", tools={"deny": ["*"]}),
+    }
+    async with start(entries) as running:
+        loaded = await running.load("deny")
+        assert "- echo(" not in loaded
+        assert "crash" not in loaded
+        assert "- rich()" in loaded
+        assert "its entry denies it" in await running.error("deny", "crash_once")
+        assert "its entry denies it" in await running.error("allow", "echo")
+        assert "wants the user to be asked" in await running.error("allow", "rich")
+        assert "its entry denies it" in await running.error("never", "any")
+    assert not (tmp_path / "starts").exists()
+
+
+async def test_a_change_of_words_and_limits_keeps_the_child(start: Start) -> None:
+    async with start({"kind": child("friendly")}) as running:
+        first = await pid(running)
+        running.write({"kind": child("friendly", description="Now with words", operation_timeout=0.4)})
+        assert "Now with words" in await running.list()
+        assert await pid(running) == first
+        assert "operation_timeout=0.4 in its entry" in await running.error("kind", "slow")
+
+
+async def test_a_secret_in_the_reason_why_tools_cannot_be_listed_is_replaced(start: Start) -> None:
+    entry = child("listless", -32603, env={"LIST_TOKEN": "very-secret-value"})
+    async with start({"leaky": entry}) as running:
+        assert "no lists here [LIST_TOKEN]" in await running.load("leaky")
+
+
+async def test_a_server_that_recovers_is_no_longer_said_to_have_failed(start: Start, tmp_path: Path) -> None:
+    async with start({"once": child("fails_once", tmp_path / "mark")}) as running:
+        assert "did not start" in await running.error("once", "hello")
+        assert "failed" in await running.list()
+        assert await running.text("once", "hello") == "hello"
+        assert "(1 tool, running)" in await running.list()

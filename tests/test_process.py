@@ -157,6 +157,59 @@ def test_children_die_with_a_gateway_that_was_killed(host: StartHost, liveness: 
         liveness.wait_for_end()
 
 
+def test_a_helper_without_a_parent_dies_with_a_gateway_that_was_killed(host: StartHost, liveness: Liveness) -> None:
+    with host({"leaver": child("leaver", liveness.port)}) as one:
+        one.initialize()
+        assert one.call("leaver", "leave") == "left"
+        liveness.expect(1)
+        one.process.kill()
+        liveness.wait_for_end()
+
+
+def test_a_file_as_stdout_does_not_hold_up_a_signal(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as stdout:
+        process = subprocess.Popen(
+            [sys.executable, str(PROJECT / "gateway.py")],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            env={**os.environ, "GATEWAY_HOME": str(tmp_path)},
+        )
+        assert process.stdin
+        process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
+        process.stdin.flush()
+        while not (tmp_path / "out").read_bytes().endswith(b"\n"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == -signal.SIGTERM
+        process.stdin.close()
+
+
+def test_closed_descriptors_are_answered_with_a_sentence(tmp_path: Path) -> None:
+    command = f'exec "{sys.executable}" "{PROJECT / "gateway.py"}" <&-'
+    environ = {**os.environ, "GATEWAY_HOME": str(tmp_path)}
+    done = subprocess.run(["/bin/sh", "-c", command], env=environ, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert b"stdin and stdout are needed" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("config", ["[" * 100_000, '{"mcpServers": {"github": {"env": []}, "kind": 5}}', "\ufffe"])
+def test_no_config_kills_the_gateway(host: StartHost, tmp_path: Path, config: str) -> None:
+    (tmp_path / "bad.json").write_text(config, encoding="utf-8")
+    with host({}, GATEWAY_CONFIG=str(tmp_path / "bad.json")) as one:
+        one.initialize()
+        one.send({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "list_available_mcps"}})
+        assert "context7" in one.receive()["result"]["content"][0]["text"]
+
+
+@pytest.mark.parametrize("params", [{"name": []}, {"name": "list_available_mcps", "_meta": 5}, {"name": None}, {}])
+def test_odd_requests_of_a_client_are_answered(host: StartHost, params: dict[str, Any]) -> None:
+    with host({}) as one:
+        one.initialize()
+        one.send({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": params})
+        assert one.receive()["id"] == 9
+
+
 def test_eof_with_a_call_under_way_to_a_child_that_reads_nothing(host: StartHost, liveness: Liveness) -> None:
     with host(stubborn(liveness)) as one:
         wake(one, liveness)

@@ -38,6 +38,7 @@ def read_all(pieces: list[bytes]) -> tuple[list[Message], list[bytes]]:
         (b'{"jsonrpc":"2.0","id":"a","result":{}}', JSONRPCResponse),
         (b'{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"m"}}', JSONRPCError),
         (b'{"jsonrpc":"2.0","id":1,"result":{"half":"\\ud800"}}', JSONRPCResponse),
+        (b'{"jsonrpc":"2.0","id":1000.0,"result":{}}', JSONRPCResponse),
     ],
 )
 def test_every_kind_of_message_is_known(line: bytes, kind: type) -> None:
@@ -59,6 +60,7 @@ def test_every_kind_of_message_is_known(line: bytes, kind: type) -> None:
         (b'{"jsonrpc":"1.0","id":6,"result":{}}', 6),
         (b'{"jsonrpc":"2.0","id":7,"method":8}', None),
         (b"[" * 100_000, None),
+        (b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1' + b"0" * 400 + b"}}", None),
     ],
 )
 def test_what_is_no_message_says_who_waits_for_it(line: bytes, waiting: int | None) -> None:
@@ -95,6 +97,12 @@ def test_noise_is_handed_over_and_an_answer_that_is_not_valid_becomes_an_error()
 
 def ignore(_: bytes, __: NotAMessageError) -> None:
     """Noise that a test has no use for."""
+
+
+def test_a_message_behind_noise_on_its_line_is_read() -> None:
+    found, noise = read_all([b'Loading... {"jsonrpc":"2.0","method":"a"}\n{"x": {"y\n'])
+    assert [message.method for message in found if isinstance(message, JSONRPCNotification)] == ["a"]
+    assert noise == [b"Loading... ", b'{"x": {"y']
 
 
 def test_the_end_is_told_once() -> None:

@@ -47,6 +47,8 @@ TOOLS = [
     tool("half_pair"),
     tool("not_an_object"),
     tool("asks"),
+    tool("mumbles"),
+    tool("odd_block"),
     tool("logs"),
 ]
 CANCELLED: list[Any] = []
@@ -103,6 +105,12 @@ def logs(request: Message) -> None:
     answer(request, text("logged"))
 
 
+def mumbles(request: Message) -> None:
+    """Prints something without a newline, just before the answer."""
+    sys.stdout.write("Loading... ")
+    answer(request, text("loaded"))
+
+
 def asks(request: Message) -> None:
     """Asks the client for everything that a server can ask, and answers with what it was told."""
     schema: Message = {"type": "object", "properties": {}}
@@ -139,6 +147,8 @@ CALLS: dict[str, Callable[[Message], None]] = {
     "cancelled": lambda request: answer(request, text(json.dumps(CANCELLED))),
     "half_pair": lambda request: answer(request, text("\ud83d")),
     "asks": asks,
+    "mumbles": mumbles,
+    "odd_block": lambda request: answer(request, {"content": ["a plain string", {"type": "text", "text": "kept"}]}),
     "logs": logs,
     "not_an_object": lambda request: send({"id": request["id"], "result": "just text"}),
 }

@@ -1,5 +1,6 @@
-"""Answers calls, but its tools cannot be listed: with error -32601, or another that is its argument."""
+"""Answers calls, but its tools cannot be listed: the argument is the error's code, or 0 for no answer."""
 
+import os
 import sys
 
 from base import answer, handshake, refuse, requests, text
@@ -12,5 +13,7 @@ for request in requests():
         handshake(request)
     elif method == "tools/call":
         answer(request, text("called"))
-    elif "id" in request:
-        refuse(request, CODE if method == "tools/list" else -32601, "no lists here")
+    elif method == "tools/list" and CODE:
+        refuse(request, CODE, f"no lists here {os.environ.get('LIST_TOKEN', '')}".strip())
+    elif "id" in request and method != "tools/list":
+        refuse(request, -32601, "Method not found")

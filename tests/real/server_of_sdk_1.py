@@ -1,4 +1,9 @@
-"""A server on version 1 of the SDK, which speaks the `initialize` handshake alone."""
+"""A server on version 1 of the SDK, which speaks the `initialize` handshake alone.
+
+Over stdio, or over Streamable HTTP on the port that is its argument.
+"""
+
+import sys
 
 from mcp.server.fastmcp import Context, FastMCP, Image
 
@@ -30,4 +35,9 @@ def fail() -> None:
     raise ValueError("as it was told")
 
 
-server.run()
+if len(sys.argv) > 1:
+    server.settings.port = int(sys.argv[1])
+    server.settings.log_level = "ERROR"
+    server.run("streamable-http")
+else:
+    server.run()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,26 +117,89 @@ async def test_a_server_on_version_1_of_the_sdk(start: Start, sdk_1: str) -> Non
         assert "as it was told" in await running.error("first", "fail")
 
 
-async def test_a_server_over_streamable_http(start: Start, tmp_path: Path) -> None:
-    """Version 2 of the SDK behind a URL, which wants the header of its entry."""
-    port_file = tmp_path / "port"
-    script = Path(__file__).with_name("server_over_http.py")
-    process = subprocess.Popen([sys.executable, str(script), str(port_file)])
+class Web:
+    """A server on version 2 of the SDK behind a URL, which wants a token."""
+
+    def __init__(self, folder: Path) -> None:
+        """Choose a port."""
+        self._file = folder / "port"
+        self._port = 0
+        self.start()
+        self.url = f"http://127.0.0.1:{self._port}/mcp"
+
+    def start(self) -> None:
+        """Start a process that listens, on the same port each time."""
+        self._file.unlink(missing_ok=True)
+        script = Path(__file__).with_name("server_over_http.py")
+        self._process = subprocess.Popen([sys.executable, str(script), str(self._file), str(self._port)])
+        while not self._file.exists() or not self._file.read_text().endswith("\n"):
+            assert self._process.poll() is None
+        self._port = int(self._file.read_text())
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Generator[Web]:
+    server = Web(tmp_path)
+    yield server
+    server.stop()
+
+
+def token_of(web: Web, token: str) -> dict[str, Any]:
+    return {"url": web.url, "headers": {"Authorization": f"Bearer {token}"}}
+
+
+async def test_a_server_over_streamable_http(start: Start, web: Web) -> None:
+    entries = {"web": token_of(web, "${WEB_TOKEN}"), "nobody": {"url": "http://127.0.0.1:9/mcp"}}
+    async with start(entries, environ={"WEB_TOKEN": "let-me-in"}) as running:
+        assert "whoami()" in await running.load("web")
+        assert await running.text("web", "whoami") == "Bearer let-me-in"
+        assert await running.text("web", "whoami") == "Bearer let-me-in"
+        assert "http://127.0.0.1:9/mcp cannot be reached" in await running.error("nobody", "whoami")
+
+
+async def test_a_server_over_http_that_refuses_says_with_what(start: Start, web: Web) -> None:
+    async with start({"stranger": token_of(web, "wrong"), "web": token_of(web, "let-me-in")}) as running:
+        failure = await running.error("stranger", "whoami")
+        assert f"{web.url} answered 401 Unauthorized: check the token or key in the headers of its entry" in failure
+        assert "503 Service Unavailable: it is busy or has a fault of its own" in await running.error("web", "busy")
+        assert await running.text("web", "whoami") == "Bearer let-me-in"
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_server_over_http_that_was_restarted_is_reached_again(start: Start, web: Web, mode: str) -> None:
+    async with start({"web": token_of(web, "let-me-in")}, mode=mode) as running:
+        assert await running.text("web", "whoami") == "Bearer let-me-in"
+        web.stop()
+        web.start()
+        assert await running.text("web", "whoami") == "Bearer let-me-in"
+
+
+async def test_a_session_that_a_server_has_forgotten_is_opened_anew(start: Start, sdk_1: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    command = [sdk_1, str(Path(__file__).with_name("server_of_sdk_1.py")), str(port)]
+
+    async def listen() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(command)
+        while True:
+            with suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                return process
+            await anyio.sleep(0.05)
+
+    process = await listen()
     try:
-        while not port_file.exists() or not port_file.read_text().endswith("\n"):
-            assert process.poll() is None
-        url = f"http://127.0.0.1:{port_file.read_text().strip()}/mcp"
-        entries = {
-            "web": {"url": url, "headers": {"Authorization": "Bearer ${WEB_TOKEN}"}},
-            "stranger": {"url": url},
-            "nobody": {"url": "http://127.0.0.1:9/mcp"},
-        }
-        async with start(entries, environ={"WEB_TOKEN": "let-me-in"}) as running:
-            assert "whoami()" in await running.load("web")
-            assert await running.text("web", "whoami") == "Bearer let-me-in"
-            assert await running.text("web", "whoami") == "Bearer let-me-in"
-            assert "401 Unauthorized" in await running.error("stranger", "whoami")
-            assert "did not start" in await running.error("nobody", "whoami")
+        async with start({"first": {"url": f"http://127.0.0.1:{port}/mcp"}}) as running:
+            assert await running.text("first", "count", {"to": 1}) == "counted to 1"
+            process.kill()
+            process.wait()
+            process = await listen()
+            assert await running.text("first", "count", {"to": 2}) == "counted to 2"
     finally:
         process.kill()
         process.wait()
