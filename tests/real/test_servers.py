@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp_types import ImageContent, ResourceLink, TextContent
 from support import Start, text_of
