@@ -6,6 +6,7 @@ what a person can do with it at a terminal.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -21,17 +22,20 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, ToolAnnotations
 
-from mcp_gateway import __version__, host, logs, menu, results
-from mcp_gateway.arguments import as_object, diagnosis, repair
-from mcp_gateway.catalog import Knowledge
+from mcp_gateway import __version__, builtin, host, logs, menu, results
+from mcp_gateway.arguments import as_object, diagnosis, repair, schema_of
+from mcp_gateway.builtin import Builtin
+from mcp_gateway.catalog import Catalog, Knowledge
 from mcp_gateway.config import RegistryFile
 from mcp_gateway.connection import Request
 from mcp_gateway.errors import BadParameters, GatewayError, ProtocolRefusal
 from mcp_gateway.pool import Pool
+from mcp_gateway.registry import RESERVED
 from mcp_gateway.relay import Caller, for_client
 from mcp_gateway.results import Result
 from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings, dotenv_files, load_settings, read_variables
+from mcp_gateway.store import Store
 from mcp_gateway.transport import Connector
 from servers import MCP_SERVERS
 
@@ -85,43 +89,61 @@ class Gateway:
         self.settings = settings
         self.pool = pool
         self.redact = redact
+        self._store = Store(settings.home / "results")
+        self._builtin = Builtin(pool, self._store, settings.max_result_chars)
 
     async def list_available_mcps(self, parameters: Mapping[str, Any], _: Caller) -> Result:
         """All servers, or the tools that match a query; nothing is started."""
         query = str(parameters.get("query") or "").strip()
-        problems = [self.redact(problem) for problem in (*self.pool.registry.problems, *self.settings.problems)]
         lines = self.lines()
-        return results.text_result(menu.search_answer(query, lines) if query else menu.server_list(lines, problems))
+        if query:
+            hits = self.pool.search(query, [line.entry for line in lines if line.entry.usable])
+            return results.text_result(menu.search_answer(query, lines, hits))
+        problems = [self.redact(problem) for problem in (*self.pool.registry.problems, *self.settings.problems)]
+        return results.text_result(f"{menu.server_list(lines, problems)}\n- {RESERVED}: {builtin.PURPOSE}")
 
     async def load_mcp_tools(self, parameters: Mapping[str, Any], caller: Caller) -> Result:
         """A server's instructions and tools."""
         name = self._name(parameters, "load_mcp_tools", "mcp_name")
+        query = str(parameters.get("query") or "")
+        if name == RESERVED:
+            return results.text_result(menu.tool_list(name, builtin.KNOWLEDGE, query))
         knowledge = await self.pool.knowledge(name, caller.note)
         knowledge = replace(knowledge, tools_error=self.redact(knowledge.tools_error))
-        return results.text_result(menu.tool_list(name, knowledge, str(parameters.get("query") or "")))
+        hits = self.pool.search(query, [self.pool.entry(name)]) if query.strip() else []
+        return results.text_result(menu.tool_list(name, knowledge, query, [tool for _, tool in hits]))
 
     async def call_mcp_tool(self, parameters: Mapping[str, Any], caller: Caller) -> Result:
-        """The result of a server's tool, unchanged."""
+        """The result of a server's tool, unchanged up to the budget of text."""
         name = self._name(parameters, "call_mcp_tool", "mcp_name")
-        tool_name = self._name(parameters, "call_mcp_tool", "tool_name")
-        given = as_object(parameters.get("arguments"))
-        if given is None:
+        tool = self._name(parameters, "call_mcp_tool", "tool_name")
+        arguments = as_object(parameters.get("arguments"))
+        if arguments is None:
             raise self._bad("call_mcp_tool", "arguments must be an object")
-        sent: dict[str, Any] = given
+        if name == RESERVED:
+            return await self._builtin.call(tool, repair(arguments, schema_of(builtin.KNOWLEDGE.tool(tool))))
+        result = await self._call_child(name, tool, arguments, caller)
+        budget = self.settings.max_result_chars
+        if not results.over_budget(result, budget):
+            return result
+        whole = results.whole_text(result)
+        return results.shortened(result, whole, budget, self._store.keep(whole))
+
+    async def _call_child(self, name: str, tool: str, given: dict[str, Any], caller: Caller) -> Result:
+        sent = given
         known: Mapping[str, Any] | None = None
 
         def build(knowledge: Knowledge) -> Request:
             nonlocal sent, known
-            known = knowledge.tool(tool_name)
-            schema: Mapping[str, Any] = (known or {}).get("inputSchema") or {}
-            sent = repair(given, schema)
-            params: dict[str, Any] = {"name": tool_name, "arguments": sent}
+            known = knowledge.tool(tool)
+            sent = repair(given, schema_of(known))
+            params: dict[str, Any] = {"name": tool, "arguments": sent}
             if caller.meta:
                 params["_meta"] = dict(caller.meta)
-            return Request(tool_name, params, caller.progress, schema)
+            return Request(tool, params, caller.progress, schema_of(known))
 
         try:
-            result = await self.pool.call(name, tool_name, build, caller.note)
+            result = await self.pool.call(name, tool, build, caller.note)
         except ProtocolRefusal as exc:
             note = diagnosis(known, sent) if known else ""
             message = f"{exc.message}\n\n{note}" if note else exc.message
@@ -168,6 +190,11 @@ class Gateway:
             )
             for name, entry in pool.registry.entries.items()
         ]
+
+    def definitions(self) -> str:
+        """What a client hands to its model of the gateway, all the time."""
+        tools = [{"name": name, "description": DESCRIPTIONS[name], "input_schema": SCHEMAS[name]} for name in SCHEMAS]
+        return f"{json.dumps(tools)}\n{self.instructions()}"
 
     def instructions(self) -> str:
         """What the client's model reads before it asks for anything."""
@@ -269,7 +296,8 @@ def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gat
         lambda: read_variables(environ, dotenv),
         required=settings.config is not None,
     )
-    pool = Pool(registry, Connector(settings.home, environ, redact), settings, redact)
+    catalog = Catalog(settings.home / "catalog.sqlite3")
+    pool = Pool(registry, Connector(settings.home, environ, redact), settings, redact, catalog)
     return Gateway(settings, pool, redact)
 
 

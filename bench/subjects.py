@@ -122,6 +122,7 @@ def _peer(
 
 def _server(home: Path, command: str, *words: str) -> StdioServerParameters:
     env = {"HOME": str(home), "GATEWAY_HOME": str(home), "XDG_CONFIG_HOME": str(home), "PATH": os.environ["PATH"]}
+    env["GATEWAY_MAX_RESULT_CHARS"] = "0"  # a big result is to cross whole
     return StdioServerParameters(command=command, args=list(words), env=env)
 
 

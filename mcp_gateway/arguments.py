@@ -32,6 +32,12 @@ def as_object(arguments: object) -> dict[str, Any] | None:
     return cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else None
 
 
+def schema_of(tool: Mapping[str, Any] | None) -> Schema:
+    """A tool's input schema; an empty one where there is none."""
+    schema = (tool or {}).get("inputSchema")
+    return cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
+
+
 def repair(arguments: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """Arguments with strings replaced by what they spell, where the schema wants that and no string."""
     return cast("dict[str, Any]", _repair(dict(arguments), schema, schema, 0))

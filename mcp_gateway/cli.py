@@ -15,8 +15,9 @@ import anyio
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from mcp_gateway import __version__, menu
+from mcp_gateway import __version__, menu, stats
 from mcp_gateway.arguments import as_object
 from mcp_gateway.errors import (
     GatewayError,
@@ -54,6 +55,10 @@ class Front(Protocol):
 
     async def ask(self, tool: str, parameters: Mapping[str, Any], caller: Caller) -> Result:
         """One of the three tools; raises `GatewayError`."""
+        ...
+
+    def definitions(self) -> str:
+        """What a client hands to its model of the gateway, all the time."""
         ...
 
     def redact(self, text: str) -> str:
@@ -104,6 +109,8 @@ def _app(make: Callable[[], Front]) -> typer.Typer:
     app.command("load")(commands.load)
     app.command("call")(commands.call)
     app.command("check")(commands.check)
+    app.command("refresh")(commands.refresh)
+    app.command("stats")(commands.stats)
     return app
 
 
@@ -169,6 +176,38 @@ class Commands:
         if as_json:
             _say(_json([vars(verdict) for verdict in verdicts]))
         raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else 1)
+
+    def refresh(
+        self,
+        names: Annotated[list[str] | None, typer.Argument(help="Servers; all where none is named.")] = None,
+        as_json: Json = False,  # noqa: FBT002
+    ) -> None:
+        """Start servers and learn their tools anew, so that lists, searches and loads start nothing."""
+        self.check(names, as_json)
+
+    def stats(self, as_json: Json = False) -> None:  # noqa: FBT002
+        """Show what was called, how it went, and what the gateway saves at the start of a conversation."""
+        front = self._make()
+        figures = stats.by_tool(front.pool.catalog.calls())
+        direct = sum(stats.definition_tokens(line.knowledge.tools) for line in front.lines() if line.knowledge)
+        own = stats.tokens(front.definitions())
+        front.pool.catalog.close()
+        if as_json:
+            _say(_json(stats.as_json(figures, direct, own)))
+            return
+        console = Console(highlight=False)
+        console.print(_table(figures))
+        console.print(f"At the start of a conversation, about: directly {direct:,} tokens, the gateway {own:,}.")
+
+
+def _table(figures: list[stats.Figures]) -> Table:
+    table = Table("server", "tool")
+    for column in ("calls", "errors", "p50, ms", "p95, ms"):
+        table.add_column(column, justify="right")
+    for one in figures:
+        times = (f"{1e3 * one.p50:,.1f}", f"{1e3 * one.p95:,.1f}")
+        table.add_row(one.server, one.tool, str(one.calls), str(one.errors), *times)
+    return table
 
 
 def _say(text: str) -> None:
@@ -294,7 +333,7 @@ async def _check_all(front: Front, names: list[str], tell: Console) -> list[Verd
 async def _check(front: Front, name: str) -> Verdict:
     started = anyio.current_time()
     try:
-        knowledge = await _patiently(lambda: front.pool.knowledge(name))
+        knowledge = await _patiently(lambda: front.pool.knowledge(name, fresh=True))
     except GatewayError as exc:
         return Verdict(name, ok=False, text=front.redact(_why(exc)), tools=None, seconds=_since(started))
     seconds = _since(started)

@@ -67,6 +67,8 @@ _ENVELOPE: Mapping[str, Any] = {
 }
 """What every request to a 2026-07-28 server carries beside the version."""
 
+_SETTLING = 0.5
+"""Seconds to wait after a notice of changed tools for others: some servers send four at once."""
 _LONGEST_SLEEP = 86_400.0
 _LAST_WORDS_LIMIT = 1.0
 """How long a caller waits for the owner to learn why a server died."""
@@ -123,7 +125,7 @@ class Connection:
         self._dispatcher: JSONRPCDispatcher[Any] | None = None
         self._session: ClientSession | None = None
         self._tasks: TaskGroup | None = None
-        self._tools_changed = False
+        self._tools_changed = anyio.Event()
         self._ids = itertools.count(1_000_000)
 
     def __repr__(self) -> str:
@@ -183,6 +185,7 @@ class Connection:
                 self._dispatcher, self._session = dispatcher, session
                 try:
                     await self._start(session)
+                    tasks.start_soon(self._keep_fresh)
                     if self.era == "modern":
                         tasks.start_soon(self._listen, session)
                     if self.failure is None:
@@ -220,12 +223,19 @@ class Connection:
     async def relist(self, *, again: bool = False) -> None:
         """Ask for the tools again, if there is a reason to: they changed, could not be listed, or `again`."""
         known = self.knowledge
-        if known is None or not (self._tools_changed or known.tools_error or again):
+        if known is None or not (self._tools_changed.is_set() or known.tools_error or again):
             return
-        self._tools_changed = False
+        self._tools_changed = anyio.Event()
         with suppress(MCPError):
             tools, error = await list_tools(self._list_page)
             self._learn(replace(known, tools=tools or known.tools if error else tools, tools_error=error))
+
+    async def _keep_fresh(self) -> None:
+        """Learn changed tools anew, once for many notices that come together."""
+        while True:
+            await self._tools_changed.wait()
+            await anyio.sleep(_SETTLING)
+            await self.relist()
 
     async def _list_page(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return await self._send("tools/list", params, {})
@@ -349,13 +359,13 @@ class Connection:
         try:
             async with listen(session, tools_list_changed=True) as events:
                 async for _ in events:
-                    self._tools_changed = True
+                    self._tools_changed.set()
         except (MCPError, SubscriptionLost, TimeoutError) as exc:
             logger.info("%s: no news of changed tools: %s", self.entry.name, exc)
 
     async def _on_message(self, message: IncomingMessage) -> None:
         if isinstance(message, ToolListChangedNotification):
-            self._tools_changed = True
+            self._tools_changed.set()
 
     async def _on_log(self, params: LoggingMessageNotificationParams) -> None:
         logger.info("%s says (%s): %.500s", self.entry.name, params.level, params.data)

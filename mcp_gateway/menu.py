@@ -13,13 +13,14 @@ from typing import Any, cast
 
 from mcp_gateway.catalog import Knowledge, Tool
 from mcp_gateway.registry import Entry
-from mcp_gateway.search import score
 from mcp_gateway.signature import notes, signature, summary
 
 CHARS_A_TOKEN = 3
 _LIST_CHARS = 1_500 * CHARS_A_TOKEN
 _LOAD_CHARS = 2_500 * CHARS_A_TOKEN
-_FOUND_CHARS = 500 * CHARS_A_TOKEN
+_FOUND_CHARS = 380 * CHARS_A_TOKEN
+_UNKNOWN_CHARS = 60 * CHARS_A_TOKEN
+_SHORTEST_HIT = 80
 _INSTRUCTIONS_CHARS = 2_000
 """A server's own instructions within a load; the longest seen has 5,160 characters."""
 _OWN_INSTRUCTIONS_CHARS = 2_000
@@ -129,38 +130,28 @@ def _reason(line: Line) -> str:
     return f"{entry.name}: {_cut(entry.refused, 200)}"
 
 
-def search_answer(query: str, lines: Sequence[Line]) -> str:
+def search_answer(query: str, lines: Sequence[Line], hits: Sequence[tuple[str, Tool]]) -> str:
     """The best matching tools of all servers, ready to be called; servers whose tools are not known yet."""
-    ready = [line for line in lines if line.entry.usable]
-    ranked = sorted(
-        (
-            (-points, line.entry.name, tool)
-            for line in ready
-            for tool in (line.knowledge.tools if line.knowledge else ())
-            if (points := score(query, tool, line.entry.name))
-        ),
-        key=lambda found: found[:2],
-    )
-    parts = [f"{name}.{_one_line(tool)}" for _, name, tool in ranked[:_BEST]]
+    parts: list[str] = []
+    room = _FOUND_CHARS
+    for server, tool in hits[:_BEST]:
+        line = _cut(f"{server}.{_signed(tool)}", max(room // 2, _SHORTEST_HIT))
+        room -= len(line) + 1
+        parts.append(line)
     if parts:
         parts.insert(0, 'Best matches, as server.tool(parameters); call_mcp_tool("server", "tool", {…}) calls one:')
     else:
         parts.append(f'No known tool matches "{_cut(query, 80)}".')
-    unknown = [line for line in ready if line.knowledge is None]
-    likely = sorted(unknown, key=lambda line: -score(query, {"name": line.entry.name, "description": line.purpose}))
+    unknown = [line.entry.name for line in lines if line.entry.usable and line.knowledge is None]
     if unknown:
-        names = _within([line.entry.name for line in likely], _FOUND_CHARS // 3)
+        names = _within(unknown, _UNKNOWN_CHARS)
         parts.append(f"Not searched, for their tools are not known before load_mcp_tools(name): {names}")
     return "\n".join(parts)
 
 
-def _one_line(tool: Tool) -> str:
-    text = summary(tool)
-    return _cut(f"{signature(tool)} — {text}" if text else signature(tool), _FOUND_CHARS // 3)
-
-
-def tool_list(name: str, knowledge: Knowledge, query: str = "") -> str:
-    """A server's instructions and tools: whole if small, else all names and what matches `query`."""
+def tool_list(name: str, knowledge: Knowledge, query: str = "", matching: Sequence[Tool] = ()) -> str:
+    """A server's instructions and tools: whole if small, else all names, and those `matching` the query in full."""
+    matching = matching[:_DETAILED]
     exact = knowledge.tool(query.strip()) if query.strip() else None
     if exact is not None:
         return whole_tool(name, exact)
@@ -168,10 +159,10 @@ def tool_list(name: str, knowledge: Knowledge, query: str = "") -> str:
     if knowledge.tools_error:
         head.append(f"Its tools could not be listed ({knowledge.tools_error}); they can still be called by name.")
     head += _instructions(knowledge.instructions)
-    if query.strip() and not _matching(knowledge.tools, query, name):
+    if query.strip() and not matching:
         head.append(f'No tool matches "{_cut(query, 80)}"; these are all.')
     budget = _LOAD_CHARS - _size(head)
-    return "\n".join([*head, *_tools(name, knowledge.tools, query, budget)])
+    return "\n".join([*head, *_tools(name, knowledge.tools, matching, budget)])
 
 
 def _instructions(text: str) -> list[str]:
@@ -182,8 +173,7 @@ def _instructions(text: str) -> list[str]:
     return [f"Instructions: {text[:_INSTRUCTIONS_CHARS].strip()}{cut}"]
 
 
-def _tools(name: str, tools: Sequence[Tool], query: str, budget: int) -> list[str]:
-    matching = _matching(tools, query, name)
+def _tools(name: str, tools: Sequence[Tool], matching: Sequence[Tool], budget: int) -> list[str]:
     whole = [f"- {_detailed(tool) if tool in matching else _signed(tool)}" for tool in tools]
     if _size(whole) <= budget:
         return whole
@@ -200,14 +190,6 @@ def _tools(name: str, tools: Sequence[Tool], query: str, budget: int) -> list[st
     if matching and not detailed:
         detailed = [_cut(f"- {_signed(matching[0])}", budget // 3)]
     return [*detailed, "All tools:" if detailed else hint, *names]
-
-
-def _matching(tools: Sequence[Tool], query: str, server: str) -> list[Tool]:
-    if not query.strip():
-        return []
-    points = [(score(query, tool, server) - score(query, {}, server), tool) for tool in tools]
-    ranked = sorted((found for found in points if found[0] > 0), key=lambda found: -found[0])
-    return [tool for _, tool in ranked[:_DETAILED]]
 
 
 def _named(tools: Sequence[Tool], budget: int) -> list[str]:

@@ -7,7 +7,8 @@ one task each, in the pool's group. A run belongs to the pool and not to the cal
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
@@ -16,10 +17,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcp_gateway import logs
-from mcp_gateway.catalog import Catalog, Knowledge
+from mcp_gateway.catalog import Call, Catalog, Knowledge, Tool
 from mcp_gateway.config import Registry, RegistryFile
 from mcp_gateway.connection import Connection, Limits, Request
 from mcp_gateway.errors import (
+    GatewayError,
     ServerGone,
     ServerUnusable,
     StartFailed,
@@ -31,6 +33,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.policy import shown, verdict
 from mcp_gateway.registry import Entry, time_limit
+from mcp_gateway.results import chars, refused
 from mcp_gateway.search import near_names
 from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
@@ -110,8 +113,15 @@ class Member:
 class Pool:
     """The servers of a registry, each started when it is needed and not before."""
 
-    def __init__(self, registry: RegistryFile, connector: Connector, settings: Settings, redact: Redactor) -> None:
-        """Start nothing."""
+    def __init__(
+        self,
+        registry: RegistryFile,
+        connector: Connector,
+        settings: Settings,
+        redact: Redactor,
+        catalog: Catalog | None = None,
+    ) -> None:
+        """Start nothing; keep what is learnt in `catalog`, or in memory."""
         self._file = registry
         self._connector = connector
         self._settings = settings
@@ -120,7 +130,7 @@ class Pool:
         self._members: dict[str, Member] = {}
         self._tasks: TaskGroup | None = None
         self._closing = False
-        self.catalog = Catalog()
+        self.catalog = catalog or Catalog()
 
     def __repr__(self) -> str:
         return f"<Pool {list(self._members.values())}>"
@@ -138,6 +148,7 @@ class Pool:
                 await self._tasks.__aexit__(None, None, None)
         finally:
             self._connector.close()
+            self.catalog.close()
 
     def close(self) -> None:
         """Start nothing more and tell all runs to stop; leaving the pool waits for them."""
@@ -198,8 +209,18 @@ class Pool:
         member = self._members.get(name)
         return member.last.reason if member and member.failures and member.last else ""
 
-    async def knowledge(self, name: str, note: Note = no_note) -> Knowledge:
-        """What a server said of itself; it is started if it never said anything, or said that it changed.
+    def restart(self, name: str) -> int:
+        """Tell a server's runs to stop, and try it again at once if its starts failed; how many runs there were."""
+        member = self._members.get(name)
+        if member is None:
+            return 0
+        member.failures = 0
+        for run in member.usable:
+            run.stop("was restarted")
+        return len(member.runs)
+
+    async def knowledge(self, name: str, note: Note = no_note, *, fresh: bool = False) -> Knowledge:
+        """What a server said of itself; it is started if it never said anything, and in any case with `fresh`.
 
         Raises:
             GatewayError: It is unknown, unusable, still starting or does not start.
@@ -208,13 +229,19 @@ class Pool:
         _refuse_unusable(entry)
         known = self.catalog.recall(entry)
         running = next((run for run in self._member(entry).usable if run.settled.is_set()), None)
-        if running is None and known is not None and not known.tools_error:
+        if not fresh and running is None and known is not None and not known.tools_error:
             return shown(entry.tools, known)
         run = running or await self._acquire(entry, note)
         with run.used():
             if running is not None:
-                await run.relist()
+                await run.relist(again=fresh)
         return shown(entry.tools, run.knowledge or Knowledge())
+
+    def search(self, query: str, entries: Iterable[Entry]) -> list[tuple[str, Tool]]:
+        """Known tools of these entries that match, the best first, without those that are denied."""
+        asked = {entry.name: entry for entry in entries}
+        hits = self.catalog.search(query, asked.values())
+        return [(name, tool) for name, tool in hits if verdict(asked[name].tools, str(tool["name"])) != "deny"]
 
     def known(self, entry: Entry) -> Knowledge | None:
         """What is known of a server without asking it."""
@@ -229,6 +256,29 @@ class Pool:
         Raises:
             GatewayError: See the tree in `errors`.
         """
+        self.entry(name)
+        started, sent = anyio.current_time(), 0
+        outcome, received = "cancelled", 0
+
+        def built(knowledge: Knowledge) -> Request:
+            nonlocal sent
+            request = build(knowledge)
+            sent = len(str(request.params.get("arguments", "")))
+            return request
+
+        try:
+            result = await self._call_twice(name, tool, built, note)
+            outcome, received = "error" if refused(result) else "ok", chars(result)
+        except GatewayError as exc:
+            outcome = type(exc).__name__
+            raise
+        finally:
+            seconds = anyio.current_time() - started
+            self.catalog.record(Call(time.time(), name, tool, seconds, outcome, sent, received))
+        return result
+
+    async def _call_twice(self, name: str, tool: str, build: Build, note: Note) -> dict[str, Any]:
+        """A call that cannot have acted is made once more."""
         try:
             return await self._call_once(name, tool, build, note)
         except ServerGone as exc:

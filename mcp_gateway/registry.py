@@ -5,6 +5,7 @@ Reading an entry never raises: one that cannot be used has the reason in it, and
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -99,6 +100,7 @@ class Entry:
         refused: Why it cannot be started, as the end of a sentence; empty if it can.
         secrets: Values to be replaced wherever the gateway writes text of its own, with their names.
         unknown: Keys of the entry that mean nothing here.
+        fingerprint: A hash of what decides which tools the server has; no secret goes into it.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Entry:
     refused: str = ""
     secrets: tuple[Secret, ...] = field(default=(), repr=False)
     unknown: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     @property
     def obstacle(self) -> str:
@@ -254,7 +257,22 @@ def _expand(name: str, config: EntryConfig, variables: Mapping[str, str]) -> Ent
         refused=_lacking(missing) or _refusal(kind, command, url, unknown) or _bad_headers(headers),
         secrets=tuple(sorted(set(expansion.secrets))),
         unknown=unknown,
+        fingerprint=_fingerprint(config, left_out),
     )
+
+
+def _fingerprint(config: EntryConfig, left_out: Iterable[str]) -> str:
+    """The entry as written, before any variable is put in, and which variables are not set."""
+    written = {
+        "server": [_kind(config), config.command, config.args, config.cwd, config.url],
+        "env": {key: "" if secrets.is_secret(key) else value for key, value in config.env.items()},
+        "headers": sorted(config.headers),
+        "lacks": sorted(set(left_out)),
+    }
+    text = json.dumps(written, sort_keys=True)
+    for value, name in secrets.of_words([*config.args, config.url or ""]):
+        text = text.replace(json.dumps(value)[1:-1], name)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _expand_env(env: Mapping[str, str | None], expansion: Expansion) -> tuple[dict[str, str], list[str]]:

@@ -150,6 +150,26 @@ def test_check_for_scripts(run: Run) -> None:
     assert (verdict["name"], verdict["ok"], verdict["tools"]) == ("kind", True, 19)
 
 
+def test_refresh_fills_the_catalog_and_stats_tell_of_calls(run: Run) -> None:
+    entries = {"kind": child("friendly"), "dying": child("dying", "start")}
+    done = run(entries, "refresh", *entries)
+    assert done.returncode == 1
+    assert "ok   kind: ready with 19 tools" in done.stdout
+    assert "FAIL dying" in done.stdout
+    assert "(19 tools)" in run(entries, "list").stdout
+    for tool in ("where", "where", "fails"):
+        run(entries, "call", "kind", tool)
+    figures = json.loads(run(entries, "stats", "--json").stdout)
+    by_name = {line["tool"]: line for line in figures["tools"]}
+    assert (by_name["where"]["calls"], by_name["where"]["errors"]) == (2, 0)
+    assert (by_name["fails"]["calls"], by_name["fails"]["errors"]) == (1, 1)
+    assert 0 < by_name["where"]["p50"] <= by_name["where"]["p95"]
+    assert figures["startup_tokens"]["direct"] > figures["startup_tokens"]["gateway"] > 0
+    shown = run(entries, "stats").stdout
+    assert "p95, ms" in shown
+    assert "At the start of a conversation, about: directly " in shown
+
+
 def test_a_start_is_waited_for_as_long_as_it_goes_on(run: Run, tmp_path: Path) -> None:
     mark = tmp_path / "starts"
     done = run({"late": child("slow", 1, mark)}, "call", "late", "late", GATEWAY_INIT_TIMEOUT="0.2")

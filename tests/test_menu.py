@@ -7,7 +7,7 @@ from typing import Any
 from mcp_gateway import menu
 from mcp_gateway.catalog import Knowledge
 from mcp_gateway.registry import Entry
-from mcp_gateway.search import near_names, score, words
+from mcp_gateway.search import near_names, words
 
 
 def tool(name: str, description: str = "", **properties: Any) -> dict[str, Any]:
@@ -85,7 +85,8 @@ def test_a_small_server_is_shown_whole() -> None:
 
 
 def test_of_a_big_server_every_name_is_shown_and_what_matches_in_full() -> None:
-    text = menu.tool_list("s", Knowledge(many(150)), "number 77")
+    tools = many(150)
+    text = menu.tool_list("s", Knowledge(tools), "number 77", [tools[77]])
     assert len(text) <= 2_500 * menu.CHARS_A_TOKEN
     assert all(f"do_thing_number_{number}" in text for number in range(150))
     assert "do_thing_number_77(first?: string, second?: integer)" in text
@@ -102,24 +103,22 @@ def test_long_instructions_are_cut_and_counted() -> None:
 
 
 def test_a_search_without_a_match_says_so() -> None:
-    text = menu.search_answer("zebra", [menu.Line(Entry("a"), Knowledge(many(3)))])
-    assert text.startswith('No known tool matches "zebra"')
+    text = menu.search_answer("zebra", [menu.Line(Entry("a"), Knowledge(many(3)))], [])
+    assert text == 'No known tool matches "zebra".'
 
 
 def test_a_search_shows_five_tools_within_budget() -> None:
-    text = menu.search_answer("do the thing", [menu.Line(Entry("a"), Knowledge(many(300)))])
-    assert text.count("a.do_thing_number_") == 5
-    assert len(text) <= 5 * 500 + 200
+    wide = {f"parameter_{number}": {"type": "string"} for number in range(80)}
+    hits = [("a", tool(f"tool_{number}", "Does it. " * 50, **wide)) for number in range(9)]
+    lines = [menu.Line(Entry(f"unknown-{number}")) for number in range(300)]
+    text = menu.search_answer("do", lines, hits)
+    assert text.count("a.tool_") == 5
+    assert len(text) <= 500 * menu.CHARS_A_TOKEN
 
 
 def test_identifiers_are_split_into_words() -> None:
     assert words("getFileInfo get_file-info HTTPServer2") == ["get", "file", "info", "get", "file", "info", "http",
                                                               "server", "2"]  # fmt: skip
-
-
-def test_words_of_a_name_count_more_than_words_of_a_description() -> None:
-    named, described = tool("list_issues"), tool("x", "Lists issues.")
-    assert score("listing issues", named) > score("listing issues", described) > score("zebra", named) == 0
 
 
 def test_near_names_are_near() -> None:

@@ -232,7 +232,7 @@ def test_eof_while_a_child_is_still_starting(host: StartHost, tmp_path: Path) ->
 
 
 def test_a_client_that_stops_reading_is_no_reason_to_stay(host: StartHost) -> None:
-    with host({"kind": child("friendly")}) as one:
+    with host({"kind": child("friendly")}, GATEWAY_MAX_RESULT_CHARS="0") as one:
         one.initialize()
         one.start_call("kind", "big", {"size": 5_000_000})
         assert one.process.stdout.read(1) == b"{"
@@ -259,7 +259,7 @@ def test_lines_that_are_no_messages_are_survived(host: StartHost) -> None:
 
 
 def test_big_answers_arrive_whole_and_in_one_line(host: StartHost) -> None:
-    with host({"kind": child("friendly")}) as one:
+    with host({"kind": child("friendly")}, GATEWAY_MAX_RESULT_CHARS="0") as one:
         one.initialize()
         assert one.call("kind", "big", {"size": 20_000_000}) == "x" * 20_000_000
 
