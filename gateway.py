@@ -296,7 +296,7 @@ def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gat
         lambda: read_variables(environ, dotenv),
         required=settings.config is not None,
     )
-    catalog = Catalog(settings.home / "catalog.sqlite3")
+    catalog = Catalog(settings.home / "catalog.sqlite3", redact.known)
     pool = Pool(registry, Connector(settings.home, environ, redact), settings, redact, catalog)
     return Gateway(settings, pool, redact)
 

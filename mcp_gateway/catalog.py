@@ -34,7 +34,8 @@ _T = TypeVar("_T")
 _VERSION = 1
 _BUSY_SECONDS = 0.5
 """How long another gateway may keep the file locked before this one goes on without it."""
-_HITS_A_TERM = 400
+_HITS_A_TERM = 200
+_MOST_HITS = 12
 _CALLS_AT_ONCE = 64
 _FLUSH_SECONDS = 5.0
 _KEPT_CALLS = 100_000
@@ -54,17 +55,15 @@ CREATE INDEX tools_of_server ON tools (server, fingerprint, position);
 CREATE VIRTUAL TABLE words USING fts5 (
     {", ".join(search.COLUMNS)}, tokenize = "porter unicode61 remove_diacritics 2"
 );
+INSERT INTO words (words, rank) VALUES ('rank', 'bm25({", ".join(map(str, search.WEIGHTS))})');
 CREATE TABLE calls (
     at REAL NOT NULL, server TEXT NOT NULL, tool TEXT NOT NULL, seconds REAL NOT NULL, outcome TEXT NOT NULL,
     sent_chars INTEGER NOT NULL, received_chars INTEGER NOT NULL
 );
 CREATE INDEX calls_by_time ON calls (at);
 PRAGMA user_version = {_VERSION};
-"""
-_MATCHES = f"""
-SELECT rowid, -bm25(words, {", ".join(map(str, search.WEIGHTS))}) AS score
-FROM words WHERE words MATCH ? ORDER BY score DESC LIMIT {_HITS_A_TERM}
-"""  # noqa: S608 - numbers of our own
+"""  # noqa: S608 - names and numbers of our own
+_MATCHES = f"SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT {_HITS_A_TERM}"  # noqa: S608 - a number of our own  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -117,9 +116,13 @@ def definition_hash(tool: Tool) -> str:
 class Catalog:
     """Knowledge by server and fingerprint of its entry, the index over it, and the record of calls."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        """Use `file`, opened when it is first needed; memory alone where it is None."""
+    def __init__(self, file: Path | None = None, redact: Callable[[str], str] = str) -> None:
+        """Use `file`, opened when it is first needed; memory alone where it is None.
+
+        `redact` takes the values of secrets out of what is written, for a server may repeat what it was given.
+        """
         self._file = file
+        self._redact = redact
         self._open_db: sqlite3.Connection | None = None
         self._cache: dict[tuple[str, str], Knowledge] = {}
         self._learnt: dict[tuple[str, str], Knowledge] = {}
@@ -146,7 +149,7 @@ class Catalog:
         """Replace what was known."""
         key = _key(entry)
         self._cache[key] = self._learnt[key] = knowledge
-        self._try(lambda db: _write(db, key, knowledge), None)
+        self._try(lambda db: _write(db, key, self._without_secrets(knowledge)), None)
 
     def era(self, entry: Entry) -> Era | None:
         """How this server is to be asked first."""
@@ -238,7 +241,15 @@ class Catalog:
                 file.replace(file.with_suffix(".broken"))
         for key, knowledge in self._learnt.items():
             with suppress(sqlite3.Error):
-                _write(self._db(), key, knowledge)
+                _write(self._db(), key, self._without_secrets(knowledge))
+
+    def _without_secrets(self, knowledge: Knowledge) -> Knowledge:
+        written = json.dumps([knowledge.tools, knowledge.instructions, knowledge.title, knowledge.tools_error])
+        clean = self._redact(written)
+        if clean == written:
+            return knowledge
+        tools, instructions, title, tools_error = json.loads(clean)
+        return Knowledge(tuple(tools), instructions, title, tools_error)
 
 
 def _key(entry: Entry) -> tuple[str, str]:
@@ -359,7 +370,7 @@ def _write_calls(db: sqlite3.Connection, calls: Iterable[Call]) -> None:
 
 def _search(db: sqlite3.Connection, query: str, wanted: set[tuple[str, str]]) -> list[tuple[str, Tool]]:
     found = [
-        (term, _matches(db, [term.word]), _matches(db, term.synonyms) if term.synonyms else {})
+        (term, _matches(db, [term.word]), _matches(db, term.synonyms, search.TELLING) if term.synonyms else {})
         for term in search.terms(query)
     ]
     hits: list[tuple[str, Tool]] = []
@@ -374,8 +385,7 @@ def _search(db: sqlite3.Connection, query: str, wanted: set[tuple[str, str]]) ->
     return hits
 
 
-_MOST_HITS = 20
-
-
-def _matches(db: sqlite3.Connection, words: Iterable[str]) -> dict[int, float]:
-    return dict(db.execute(_MATCHES, (" OR ".join(f'"{word}"' for word in words),)).fetchall())
+def _matches(db: sqlite3.Connection, words: Iterable[str], columns: Iterable[str] = search.COLUMNS) -> dict[int, float]:
+    """Rows that have one of these words in one of these columns, with their scores."""
+    any_word = " OR ".join(f'"{word}"' for word in words)
+    return dict(db.execute(_MATCHES, (f"{{{' '.join(columns)}}} : ({any_word})",)).fetchall())

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from mcp_gateway.catalog import Knowledge, Tool
 from mcp_gateway.registry import Entry
+from mcp_gateway.search import words
 from mcp_gateway.signature import notes, signature, summary
 
 CHARS_A_TOKEN = 3
@@ -193,12 +194,15 @@ def _tools(name: str, tools: Sequence[Tool], matching: Sequence[Tool], budget: i
 
 
 def _named(tools: Sequence[Tool], budget: int) -> list[str]:
-    """All names, with as much of their summaries as fits."""
+    """All names, with as much of their summaries as fits; names alone, by their first words, where none does."""
     for chars in (100, 60, 30):
         lines = [f"- {tool['name']}: {_cut(summary(tool), chars)}".rstrip(": ") for tool in tools]
         if _size(lines) <= budget:
             return lines
-    return [", ".join(str(tool["name"]) for tool in tools)]
+    groups: dict[str, list[str]] = {}
+    for tool in tools:
+        groups.setdefault((words(str(tool["name"])) or [""])[0], []).append(str(tool["name"]))
+    return [f"- {', '.join(names)}" for names in groups.values()]
 
 
 def _size(lines: Iterable[str]) -> int:

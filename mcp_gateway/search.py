@@ -17,11 +17,14 @@ from functools import cache
 from typing import Any, cast
 
 from mcp_gateway.signature import summary
-from mcp_gateway.words import EMPTY, PURPOSES, SYNONYMS, WEAK
+from mcp_gateway.words import COMMON, EMPTY, PURPOSES, SYNONYMS, WEAK
 
 COLUMNS = ("server", "name", "summary", "description", "parameters", "notes")
 WEIGHTS = (4.0, 8.0, 5.0, 1.0, 1.0, 0.3)
 """Of each column, in their order."""
+
+TELLING = ("server", "name", "summary")
+"""Columns in which a synonym is looked for: in longer texts some synonym of everything stands somewhere."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SYNONYM = 0.5
@@ -61,7 +64,7 @@ def terms(query: str) -> list[Term]:
     telling = [word for word in said if word not in EMPTY] or said
     groups = _synonyms()
     return [
-        Term(word, tuple(sorted(groups[_stem(word)] - {word})), _WEAK if word in WEAK else 1.0)
+        Term(word, (), _WEAK) if word in WEAK else Term(word, tuple(sorted(groups[_stem(word)] - {word} - COMMON)), 1.0)
         for word in telling[:_MAX_TERMS]
     ]
 

@@ -77,10 +77,15 @@ class Redactor:
             longest_first = sorted(self._names, key=len, reverse=True)
             self._pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
 
+    def known(self, text: str) -> str:
+        """The text with `[NAME]` in place of each known value, and nothing else changed."""
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda found: f"[{self._names[found[0]]}]", text)
+
     def __call__(self, text: str) -> str:
-        """The text with `[NAME]` in place of each secret's value."""
-        if self._pattern is not None:
-            text = self._pattern.sub(lambda found: f"[{self._names[found[0]]}]", text)
+        """The text with `[NAME]` in place of each secret's value, and without what looks like a key."""
+        text = self.known(text)
         for pattern, shown in _FORMS:
             text = pattern.sub(shown, text)
         return text

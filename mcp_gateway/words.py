@@ -25,6 +25,13 @@ WEAK = frozenset(
 )
 """Words that say a little, and stand in many descriptions."""
 
+COMMON = frozenset(
+    """
+    add all check create get give list make new open put read run see set show tell update view
+    """.split()  # noqa: SIM905
+)
+"""Words of so many tools that they tell none from another; as synonyms they only cost time."""
+
 SYNONYMS = """
 delete remove erase drop destroy discard trash purge clear uninstall
 create add make new insert build generate produce set register compose draft author

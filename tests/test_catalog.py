@@ -18,6 +18,7 @@ from support import PROJECT
 from mcp_gateway import search
 from mcp_gateway.catalog import Call, Catalog, Knowledge, definition_hash
 from mcp_gateway.registry import Entry, parse_entry
+from mcp_gateway.secrets import Redactor
 
 ENTRY = Entry("shop", fingerprint="f1")
 TOOLS: tuple[dict[str, Any], ...] = (
@@ -212,6 +213,19 @@ def test_no_secret_is_in_the_file(file: Path) -> None:
     catalog.record(Call(1.0, "shop", "order", 0.5, "ok", 10, 20))
     catalog.close()
     assert not any(word in file.read_bytes() for word in (b"secret-1", b"secret-2", b"secret-3", b"secret-4"))
+
+
+def test_a_secret_that_a_server_repeats_is_not_in_the_file(file: Path) -> None:
+    redact = Redactor()
+    redact.learn([("very-secret-value", "KEY")])
+    catalog = Catalog(file, redact.known)
+    tool = {"name": "t", "description": "Signs in with very-secret-value. Bearer YOUR_TOKEN_HERE stays."}
+    catalog.remember(ENTRY, Knowledge((tool,), "very-secret-value", "", "bad very-secret-value"))
+    catalog.close()
+    assert b"very-secret-value" not in file.read_bytes()
+    known = Catalog(file).recall(ENTRY)
+    assert known
+    assert known.tools[0]["description"] == "Signs in with [KEY]. Bearer YOUR_TOKEN_HERE stays."
 
 
 @pytest.mark.parametrize(

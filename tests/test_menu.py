@@ -98,6 +98,12 @@ def test_of_a_huge_server_no_name_is_dropped() -> None:
     assert all(f"do_thing_number_{number}" in text for number in range(400))
 
 
+def test_names_alone_are_grouped_by_their_first_words() -> None:
+    tools = tuple(tool(f"{verb}_{'x' * 40}_{number}") for number in range(200) for verb in ("get", "set"))
+    lines = menu.tool_list("s", Knowledge(tools)).splitlines()
+    assert [line.split("_")[0] for line in lines if line.startswith("- ")] == ["- get", "- set"]
+
+
 def test_long_instructions_are_cut_and_counted() -> None:
     assert "… [3000 more characters]" in menu.tool_list("s", Knowledge(instructions="x" * 5_000))
 
