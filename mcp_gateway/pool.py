@@ -256,7 +256,6 @@ class Pool:
         Raises:
             GatewayError: See the tree in `errors`.
         """
-        self.entry(name)
         started, sent = anyio.current_time(), 0
         outcome, received = "cancelled", 0
 
@@ -274,7 +273,8 @@ class Pool:
             raise
         finally:
             seconds = anyio.current_time() - started
-            self.catalog.record(Call(time.time(), name, tool, seconds, outcome, sent, received))
+            if name in self._members:
+                self.catalog.record(Call(time.time(), name, tool, seconds, outcome, sent, received))
         return result
 
     async def _call_twice(self, name: str, tool: str, build: Build, note: Note) -> dict[str, Any]:

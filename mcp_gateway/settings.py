@@ -32,7 +32,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     home: Path = Path.home() / ".claude-mcp-gateway"
-    """Folder for logs, the servers file and `.env`."""
+    """Folder for the catalog, logs, results, the servers file and `.env`."""
     config: Path | None = None
     """The servers file; `servers.json` in the home folder where unset."""
     init_timeout: Limit = 30
@@ -44,7 +44,7 @@ class Settings(BaseModel):
     idle_timeout: Seconds = 600
     """How long an unused child is kept; 0 keeps it for ever."""
     max_result_chars: Annotated[int, Field(ge=0)] = 80_000
-    """Text of a result beyond which clients are told to expect more than usual; 0: no limit."""
+    """Characters of text that are shown of one result; 0: no limit."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     """Least level that is written to the log."""
     problems: tuple[str, ...] = ()
