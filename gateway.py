@@ -126,8 +126,7 @@ class Gateway:
         budget = self.settings.max_result_chars
         if not results.over_budget(result, budget):
             return result
-        whole = results.whole_text(result)
-        return results.shortened(result, whole, budget, self._store.keep(whole))
+        return results.shortened(result, budget, self._store.keep)
 
     async def _call_child(self, name: str, tool: str, given: dict[str, Any], caller: Caller) -> Result:
         sent = given

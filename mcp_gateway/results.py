@@ -42,9 +42,11 @@ def with_note(result: Result, note: str) -> Result:
     return {**result, "content": [*_blocks(result), {"type": "text", "text": note}]}
 
 
-def chars(result: Result) -> int:
-    """Characters of what a result holds: text, and data as it is encoded."""
-    return sum(len(str(block.get("text") or block.get("data") or "")) for block in _objects(result))
+def chars(result: Result, *, text_only: bool = False) -> int:
+    """Characters of what a result holds: text, and, unless `text_only`, data as it is encoded."""
+    blocks = _objects(result)
+    texts = sum(len(str(block.get("text") or "")) for block in blocks)
+    return texts if text_only else texts + sum(len(str(block.get("data") or "")) for block in blocks)
 
 
 @dataclass(frozen=True)
@@ -61,33 +63,45 @@ class Head:
 
 
 def whole_text(result: Result) -> str:
-    """All text of a result, block after block; the structured content where there is no text."""
-    texts = [str(block.get("text", "")) for block in _objects(result) if block.get("type") == "text"]
+    """All text of a result, block after block."""
+    return "\n".join(str(block.get("text", "")) for block in _objects(result) if _is_text(block))
+
+
+def structured_text(result: Result) -> str:
+    """The structured content as JSON; empty where there is none."""
     structured = result.get("structuredContent")
-    if not any(texts) and structured is not None:
-        return json.dumps(structured, ensure_ascii=False)
-    return "\n".join(texts)
+    return "" if structured is None else json.dumps(structured, ensure_ascii=False)
 
 
 def over_budget(result: Result, budget: int) -> bool:
     """Whether text or structured content is longer than the budget allows; 0 allows everything."""
-    if not budget:
-        return False
-    texts = sum(len(str(block.get("text", ""))) for block in _objects(result) if block.get("type") == "text")
-    structured = result.get("structuredContent")
-    return texts > budget or (structured is not None and len(json.dumps(structured)) > budget)
+    return bool(budget) and (chars(result, text_only=True) > budget or len(structured_text(result)) > budget)
 
 
-def shortened(result: Result, whole: str, budget: int, result_id: str | None) -> Result:
-    """The result with the head of its text; images and the like pass, structured content goes with the text.
+def shortened(result: Result, budget: int, keep: Callable[[str], str | None]) -> Result:
+    """The result within its budget; images and the like pass.
 
-    `result_id` is where `whole` was kept; None where it could not be.
+    Too long a text is shown by its head, and structured content goes with it, for clients show that in place
+    of the text. Where only the structured content is too long, it alone is left out. `keep` keeps a text and
+    gives its id, or None where it cannot be kept.
     """
+    kept = {key: value for key, value in result.items() if key != "structuredContent"}
+    whole = whole_text(result)
+    if len(whole) <= budget:
+        structured = structured_text(result)
+        return with_note(kept, _left_out(len(structured), keep(structured)))
     head = cut(whole, budget)
     others = [block for block in _blocks(result) if not _is_text(block)]
-    kept = {key: value for key, value in result.items() if key != "structuredContent"}
-    block = {"type": "text", "text": f"{head.text}\n{_notice(head, len(whole), result_id)}"}
+    block = {"type": "text", "text": f"{head.text}\n{_notice(head, len(whole), keep(whole))}"}
     return {**kept, "content": [block, *others]}
+
+
+def _left_out(length: int, result_id: str | None) -> str:
+    if result_id is None:
+        return f"[Structured content of {length} characters was left out, and could not be kept.]"
+    reading = json.dumps({"id": result_id})
+    read = f'call_mcp_tool("gateway", "read_result", {reading})'
+    return f"[Structured content of {length} characters was left out. Read it: {read}]"
 
 
 def cut(text: str, budget: int) -> Head:

@@ -57,13 +57,27 @@ def test_every_piece_read_on_makes_the_whole(text: str, budget: int) -> None:
 
 
 def test_structured_content_alone_can_be_over_budget() -> None:
-    result: dict[str, Any] = {"content": [], "structuredContent": {"rows": list(range(1_000))}}
+    result: dict[str, Any] = {
+        "content": [{"type": "text", "text": "short"}],
+        "structuredContent": {"rows": list(range(1_000))},
+    }
+    kept: list[str] = []
+
+    def keep(text: str) -> str:
+        kept.append(text)
+        return "r1"
+
     assert results.over_budget(result, 1_000)
     assert not results.over_budget(result, 10_000)
     assert not results.over_budget(result, 0)
-    whole = results.whole_text(result)
-    assert json.loads(whole) == result["structuredContent"]
-    assert "structuredContent" not in results.shortened(result, whole, 1_000, "r1")
+    shown = results.shortened(result, 1_000, keep)
+    assert json.loads(kept[0]) == result["structuredContent"]
+    assert "structuredContent" not in shown
+    assert [block["text"] for block in shown["content"]] == [
+        "short",
+        f"[Structured content of {len(kept[0])} characters was left out. "
+        'Read it: call_mcp_tool("gateway", "read_result", {"id": "r1"})]',
+    ]
 
 
 def test_kept_texts_are_private_and_numbered(tmp_path: Path) -> None:
@@ -90,7 +104,8 @@ def test_the_folder_is_bounded_in_size_and_age(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert Store(tmp_path / "file" / "results").keep("text") is None
-    shown = results.shortened({"content": [{"type": "text", "text": "x" * 100}]}, "x" * 100, 10, None)
+    result: dict[str, Any] = {"content": [{"type": "text", "text": "x" * 100}]}
+    shown = results.shortened(result, 10, Store(tmp_path / "file" / "results").keep)
     assert "The rest could not be kept" in shown["content"][0]["text"]
 
 
@@ -112,12 +127,15 @@ async def test_a_big_result_shows_its_head_and_the_call_that_reads_on(start: Sta
 
 @pytest.mark.anyio
 async def test_images_and_the_rest_of_a_big_result_pass(start: Start) -> None:
-    async with start({"kind": child("friendly")}, max_result_chars=20) as running:
-        result = await running.call("kind", "rich")
-    assert [block.type for block in result.content] == ["text", "image", "audio", "resource_link", "resource"]
-    assert result.structured_content is None
-    assert result.meta
-    assert result.meta["vendor/key"] == ["kept"]
+    for budget, kinds in ((4, []), (20, ["text"])):
+        async with start({"kind": child("friendly")}, max_result_chars=budget) as running:
+            result = await running.call("kind", "rich")
+        assert [block.type for block in result.content] == [
+            "text", "image", "audio", "resource_link", "resource", *kinds
+        ]  # fmt: skip
+        assert result.structured_content is None
+        assert result.meta
+        assert result.meta["vendor/key"] == ["kept"]
 
 
 @pytest.mark.anyio
