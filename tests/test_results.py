@@ -73,11 +73,10 @@ def test_structured_content_alone_can_be_over_budget() -> None:
     shown = results.shortened(result, 1_000, keep)
     assert json.loads(kept[0]) == result["structuredContent"]
     assert "structuredContent" not in shown
-    assert [block["text"] for block in shown["content"]] == [
-        "short",
-        f"[Structured content of {len(kept[0])} characters was left out. "
-        'Read it: call_mcp_tool("gateway", "read_result", {"id": "r1"})]',
-    ]
+    first, second = (block["text"] for block in shown["content"])
+    assert first == "short"
+    assert second.startswith(f"[Structured content of {len(kept[0])} characters was left out. Read it: ")
+    assert second.endswith('call_mcp_tool("gateway", "read_result", {"id": "r1"})]')
 
 
 def test_kept_texts_are_private_and_numbered(tmp_path: Path) -> None:
