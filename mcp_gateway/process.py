@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +185,8 @@ class Child:
             if not await self._gone_within(STEP):
                 self._signal_group("SIGKILL")
                 await self._gone_within(STEP)
-        _kill_marked(f"{_MARK}={self._mark}".encode())
+        killed = _kill_marked(f"{_MARK}={self._mark}".encode())
+        await _until(lambda: not any(map(_running, killed)), STEP)
         self._release()
 
     async def _terminate(self) -> None:
@@ -203,13 +204,7 @@ class Child:
             os.killpg(self.pid, getattr(signal, name))
 
     async def _gone_within(self, seconds: float) -> bool:
-        """The system tells of the leader's end alone, so the rest of the group has to be asked for."""
-        deadline = anyio.current_time() + seconds
-        while self._process.returncode is None or _group_alive(self.pid):
-            if anyio.current_time() >= deadline:
-                return False
-            await anyio.sleep(_POLL)
-        return True
+        return await _until(lambda: self._process.returncode is not None and not _group_alive(self.pid), seconds)
 
     def _release(self) -> None:
         """Give back the pipes, which a survivor could hold open, and the watch over the group."""
@@ -228,6 +223,16 @@ def _piped(stream: _Stream | None) -> _Stream:
         msg = "the child was started without a pipe"
         raise RuntimeError(msg)
     return stream
+
+
+async def _until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether something came true in time; asked for, as the system tells of the end of direct children alone."""
+    deadline = anyio.current_time() + seconds
+    while not condition():
+        if anyio.current_time() >= deadline:
+            return False
+        await anyio.sleep(_POLL)
+    return True
 
 
 def _group_alive(group: int) -> bool:
@@ -269,9 +274,17 @@ def _state(pid: int) -> _State | None:
     return _State(int(group), state in "ZX")
 
 
-def _kill_marked(mark: bytes) -> None:
+def _running(pid: int) -> bool:
+    state = _state(pid)
+    return state is not None and not state.dead
+
+
+def _kill_marked(mark: bytes) -> list[int]:
     """End what has left the group of its run; Linux."""
+    killed: list[int] = []
     for pid in _pids():
         with suppress(OSError):
             if mark in Path(f"/proc/{pid}/environ").read_bytes():
                 os.kill(pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+                killed.append(pid)
+    return killed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ async def test_a_start_that_outlasts_the_wait_goes_on_and_the_next_call_joins_it
     mark = tmp_path / "starts"
     async with start({"late": child("slow", 1.5, mark)}, init_timeout=0.3) as running:
         failure = await running.error("late", "late")
-        assert "still starting (0 s so far, GATEWAY_INIT_TIMEOUT=0.3)" in failure
+        assert re.search(r"still starting \(\d s so far, GATEWAY_INIT_TIMEOUT=0\.3\)", failure)
         assert "call again" in failure
         while running.pool.state("late") == "starting":
             await running.call("late", "late")
@@ -188,7 +189,7 @@ async def test_three_failed_starts_in_a_row_open_the_circuit(start: Start, tmp_p
         for _ in range(3):
             assert "did not start" in await running.error("dying", "any")
         paused = await running.error("dying", "any")
-        assert "failed to start 3 times in a row: ended with exit code 3. The next try is due in 5 s." in paused
+        assert "failed to start 3 times in a row: ended with exit code 3. The next try is due in " in paused
         assert "no API key given" in paused
         assert "paused" in await running.list()
         running.write({"dying": child("slow", 0, tmp_path / "starts")})
