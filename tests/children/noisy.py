@@ -10,9 +10,9 @@ sys.stdout.flush()
 
 def call(request: Message) -> None:
     sys.stdout.write("debug: called\n")
-    for number in range(2_000):
+    for number in range(400):
         sys.stderr.write(f"line {number} of a flood {'x' * 100}\n")
-    sys.stderr.write("y" * 300_000)
+    sys.stderr.write("y" * 10_000)
     sys.stderr.flush()
     answer(request, text("heard"))
 
