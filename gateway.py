@@ -25,10 +25,11 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, ToolAnnotations
 from mcp_gateway import __version__, builtin, host, logs, menu, results
 from mcp_gateway.arguments import as_object, diagnosis, repair, schema_of
 from mcp_gateway.builtin import Builtin
-from mcp_gateway.catalog import Catalog, Knowledge
+from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import RegistryFile
 from mcp_gateway.connection import Request
 from mcp_gateway.errors import BadParameters, GatewayError, ProtocolRefusal
+from mcp_gateway.knowledge import Knowledge
 from mcp_gateway.pool import Pool
 from mcp_gateway.registry import RESERVED
 from mcp_gateway.relay import Caller, for_client
@@ -107,7 +108,7 @@ class Gateway:
         name = self._name(parameters, "load_mcp_tools", "mcp_name")
         query = str(parameters.get("query") or "")
         if name == RESERVED:
-            return results.text_result(menu.tool_list(name, builtin.KNOWLEDGE, query))
+            return results.text_result(menu.tool_list(name, builtin.KNOWLEDGE, query, builtin.matching(query)))
         knowledge = await self.pool.knowledge(name, caller.note)
         knowledge = replace(knowledge, tools_error=self.redact(knowledge.tools_error))
         hits = self.pool.search(query, [self.pool.entry(name)]) if query.strip() else []
@@ -122,13 +123,14 @@ class Gateway:
             raise self._bad("call_mcp_tool", "arguments must be an object")
         if name == RESERVED:
             return await self._builtin.call(tool, repair(arguments, schema_of(builtin.KNOWLEDGE.tool(tool))))
-        result = await self._call_child(name, tool, arguments, caller)
+        result, note = await self._call_child(name, tool, arguments, caller)
         budget = self.settings.max_result_chars
-        if not results.over_budget(result, budget):
-            return result
-        return results.shortened(result, budget, self._store.keep)
+        if results.over_budget(result, budget):
+            result = results.shortened(result, budget, self._store.keep)
+        return results.with_note(result, note) if note else result
 
-    async def _call_child(self, name: str, tool: str, given: dict[str, Any], caller: Caller) -> Result:
+    async def _call_child(self, name: str, tool: str, given: dict[str, Any], caller: Caller) -> tuple[Result, str]:
+        """The child's result, and a diagnosis where it refused arguments that contradict its schema."""
         sent = given
         known: Mapping[str, Any] | None = None
 
@@ -147,9 +149,7 @@ class Gateway:
             note = diagnosis(known, sent) if known else ""
             message = f"{exc.message}\n\n{note}" if note else exc.message
             raise ProtocolRefusal(exc.code, message, exc.data) from exc
-        if known and results.refused(result) and (note := diagnosis(known, sent)):
-            result = results.with_note(result, note)
-        return result
+        return result, diagnosis(known, sent) if known and results.refused(result) else ""
 
     async def ask(self, tool: str, parameters: Mapping[str, Any], caller: Caller) -> Result:
         """One of the three tools.

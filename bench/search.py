@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from mcp_gateway.catalog import Catalog, Knowledge
+from mcp_gateway.catalog import Catalog
+from mcp_gateway.knowledge import Knowledge
 from mcp_gateway.registry import Entry
 
 CUTS = (1, 3, 5, 10)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_gateway import results
-from mcp_gateway.catalog import Knowledge, Tool
 from mcp_gateway.errors import BadParameters, GatewayError, UnknownTool
+from mcp_gateway.knowledge import Knowledge, Tool
 from mcp_gateway.menu import counted
 from mcp_gateway.pool import Pool
 from mcp_gateway.registry import RESERVED
 from mcp_gateway.results import Result, text_result
-from mcp_gateway.search import near_names
+from mcp_gateway.search import near_names, words
 from mcp_gateway.signature import signature
 from mcp_gateway.store import Store
 
@@ -46,6 +46,12 @@ TOOLS: tuple[Tool, ...] = (
     _tool("refresh", "Start a server and learn its tools anew.", _NAME, "mcp_name", reads=True),
 )
 KNOWLEDGE = Knowledge(TOOLS)
+
+
+def matching(query: str) -> list[Tool]:
+    """The built-in tools that have a word of the query."""
+    wanted = set(words(query))
+    return [tool for tool in TOOLS if wanted & {*words(str(tool["name"])), *words(str(tool["description"]))}]
 
 
 class Builtin:

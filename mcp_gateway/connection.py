@@ -41,7 +41,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from mcp_gateway import __version__, logs
-from mcp_gateway.catalog import Catalog, Era, Knowledge
+from mcp_gateway.catalog import Catalog
 from mcp_gateway.errors import (
     CallTimedOut,
     GatewayError,
@@ -51,6 +51,7 @@ from mcp_gateway.errors import (
     StartFailed,
     http_advice,
 )
+from mcp_gateway.knowledge import Era, Knowledge
 from mcp_gateway.listing import list_tools
 from mcp_gateway.negotiation import negotiate
 from mcp_gateway.registry import Entry, TimeLimit
@@ -214,6 +215,8 @@ class Connection:
         info = session.server_info
         title = (info.title or info.name) if info else ""
         tools, error = await list_tools(self._list_page)
+        before = self._catalog.recall(self.entry) if error and not tools else None
+        tools = before.tools if before is not None else tools
         self._learn(Knowledge(tools, session.instructions or "", title, error))
 
     def _learn(self, knowledge: Knowledge) -> None:

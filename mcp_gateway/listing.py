@@ -9,7 +9,7 @@ import anyio
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND
 
-from mcp_gateway.catalog import Tool
+from mcp_gateway.knowledge import Tool
 
 _LIST_LIMIT = 10.0
 """Seconds for the whole list; a server that cannot list its tools can still be called."""

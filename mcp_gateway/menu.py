@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from mcp_gateway.catalog import Knowledge, Tool
+from mcp_gateway.knowledge import Knowledge, Tool
 from mcp_gateway.registry import Entry
 from mcp_gateway.search import words
 from mcp_gateway.signature import notes, signature, summary
@@ -26,6 +26,7 @@ _INSTRUCTIONS_CHARS = 2_000
 """A server's own instructions within a load; the longest seen has 5,160 characters."""
 _OWN_INSTRUCTIONS_CHARS = 2_000
 """Clients cut a server's instructions after 2,048 characters."""
+_MOST_PROBLEMS = 4
 _MORE_CHARS = 50
 """Room for the count of what did not fit."""
 _BEST = 5
@@ -84,7 +85,7 @@ def _cut(text: str, chars: int) -> str:
 def server_list(lines: Sequence[Line], problems: Iterable[str] = ()) -> str:
     """All servers, one a line; what cannot be used in one last line with what is missing."""
     ready = [line for line in lines if line.ready]
-    tail = [*_not_ready(lines, _LIST_CHARS // 3), *problems]
+    tail = [*_not_ready(lines, _LIST_CHARS // 3), *(_cut(problem, 300) for problem in [*problems][:_MOST_PROBLEMS])]
     head = [f"{counted(len(ready), 'server')}. load_mcp_tools(name) shows a server's tools; call_mcp_tool calls one."]
     budget = _LIST_CHARS - _size([*head, *tail])
     return "\n".join([*head, *_fitting(ready, budget), *tail])
@@ -102,7 +103,7 @@ def _fitting(ready: Sequence[Line], budget: int) -> list[str]:
 def _within(names: Sequence[str], budget: int) -> str:
     """As many names as fit, and how many did not."""
     shown: list[str] = []
-    used = _MORE_CHARS
+    used = _MORE_CHARS + budget // 5  # names cost more tokens than prose of the same length
     for name in names:
         used += len(name) + 2
         if used > budget:
@@ -232,8 +233,11 @@ def whole_tool(server: str, tool: Tool) -> str:
         parts.append(description)
     if annotations := tool.get("annotations"):
         parts.append(f"Annotations: {json.dumps(annotations, ensure_ascii=False)}")
-    schema = json.dumps(tool.get("inputSchema", {}), ensure_ascii=False, separators=(",", ":"))
-    parts.append(f"Input schema: {schema}")
+    if title := str(tool.get("title") or ""):
+        parts.insert(1, f"Title: {title}")
+    for key, what in (("inputSchema", "Input schema"), ("outputSchema", "Output schema")):
+        if key in tool:
+            parts.append(f"{what}: {json.dumps(tool[key], ensure_ascii=False, separators=(',', ':'))}")
     return "\n".join(parts)
 
 

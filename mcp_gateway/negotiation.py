@@ -10,7 +10,7 @@ from mcp.client import ClientSession
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from mcp_gateway.catalog import Era
+from mcp_gateway.knowledge import Era
 
 _PROBE_LIMIT = 3.0
 """Seconds that a server of unknown era may take over `server/discover` before `initialize` is sent

@@ -11,7 +11,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from mcp_gateway.catalog import Knowledge
+from mcp_gateway.knowledge import Knowledge
 from mcp_gateway.registry import ToolPolicy
 
 Verdict = Literal["allow", "deny", "ask"]

@@ -17,7 +17,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcp_gateway import logs
-from mcp_gateway.catalog import Call, Catalog, Knowledge, Tool
+from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import Registry, RegistryFile
 from mcp_gateway.connection import Connection, Limits, Request
 from mcp_gateway.errors import (
@@ -31,6 +31,7 @@ from mcp_gateway.errors import (
     UnknownServer,
     UnknownTool,
 )
+from mcp_gateway.knowledge import Call, Knowledge, Tool
 from mcp_gateway.policy import shown, verdict
 from mcp_gateway.registry import Entry, time_limit
 from mcp_gateway.results import chars, refused
@@ -240,8 +241,11 @@ class Pool:
     def search(self, query: str, entries: Iterable[Entry]) -> list[tuple[str, Tool]]:
         """Known tools of these entries that match, the best first, without those that are denied."""
         asked = {entry.name: entry for entry in entries}
-        hits = self.catalog.search(query, asked.values())
-        return [(name, tool) for name, tool in hits if verdict(asked[name].tools, str(tool["name"])) != "deny"]
+
+        def allowed(name: str, tool: Tool) -> bool:
+            return verdict(asked[name].tools, str(tool["name"])) != "deny"
+
+        return self.catalog.search(query, asked.values(), allowed)
 
     def known(self, entry: Entry) -> Knowledge | None:
         """What is known of a server without asking it."""

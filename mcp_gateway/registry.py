@@ -266,7 +266,7 @@ def _fingerprint(config: EntryConfig, left_out: Iterable[str]) -> str:
     written = {
         "server": [_kind(config), config.command, config.args, config.cwd, config.url],
         "env": {key: "" if secrets.is_secret(key) else value for key, value in config.env.items()},
-        "headers": sorted(config.headers),
+        "headers": {key: "" if secrets.is_secret(key) else value for key, value in config.headers.items()},
         "lacks": sorted(set(left_out)),
     }
     text = json.dumps(written, sort_keys=True)

@@ -18,6 +18,7 @@ from mcp_gateway.errors import GatewayError
 Result = dict[str, Any]
 
 _CONTEXT_CHARS = 200
+_SPACE = re.compile(r"[ \t\r\n]*")
 _MOST_MATCHES = 20
 
 
@@ -116,26 +117,54 @@ def cut(text: str, budget: int) -> Head:
 
 
 def _cut_items(text: str, budget: int) -> Head | None:
-    """Items are found one by one, so that a text that only begins like a list is none."""
-    start = re.match(r"\s*\[\s*", text)
-    if start is None:
-        return None
-    decoder = json.JSONDecoder()
-    ends: list[int] = []
-    at = start.end()
+    """Cuts a JSON list, or an object that holds a long one, after a whole item; None for any other text."""
     try:
-        while text[at] != "]":
-            _, at = decoder.raw_decode(text, at)
-            ends.append(at)
-            at = _after_comma(text, at)
+        json.loads(text)
+        ends = _item_ends(text, _long_list(text, budget))
     except (ValueError, IndexError, RecursionError):
         return None
     shown = sum(end <= budget for end in ends)
     return Head(text[: ends[shown - 1]], (shown, len(ends))) if shown else None
 
 
-def _after_comma(text: str, at: int) -> int:
-    match = re.compile(r"\s*,?\s*").match(text, at)
+def _long_list(text: str, budget: int) -> int:
+    """Where the list begins that reaches beyond the budget: the text itself, or a member of the object that it is.
+
+    Raises:
+        ValueError: There is none.
+    """
+    at = _skip(text, 0)
+    if text[at] == "{":
+        decoder = json.JSONDecoder()
+        while text[at] != "}":
+            _, key_end = decoder.raw_decode(text, _skip(text, at + 1))
+            at = _skip(text, _skip(text, key_end) + 1)
+            _, end = decoder.raw_decode(text, at)
+            if end > budget:
+                break
+            at = _skip(text, end)
+    if text[at] != "[":
+        raise ValueError("no list reaches beyond the budget")
+    return at
+
+
+def _item_ends(text: str, start: int) -> list[int]:
+    """Where each item of the list at `start` ends."""
+    decoder = json.JSONDecoder()
+    ends: list[int] = []
+    at = start
+    while text[at] != "]":
+        at = _skip(text, at + 1)
+        if text[at] != "]":
+            _, at = decoder.raw_decode(text, at)
+            ends.append(at)
+            at = _skip(text, at)
+    return ends
+
+
+def _skip(text: str, at: int) -> int:
+    """The next place that is no white space."""
+    match = _SPACE.match(text, at)
     return match.end() if match else at
 
 

@@ -26,6 +26,7 @@ WEIGHTS = (4.0, 8.0, 5.0, 1.0, 1.0, 0.3)
 TELLING = ("server", "name", "summary")
 """Columns in which a synonym is looked for: in longer texts some synonym of everything stands somewhere."""
 
+_CHUNK = re.compile(r"[^\W_]+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SYNONYM = 0.5
 _MOST_OF_A_SYNONYM = 6.0
@@ -55,7 +56,10 @@ class Term:
 
 def words(text: str) -> list[str]:
     """Lower-case words; identifiers are split: `getFileInfo`, `get_file_info` → get, file, info."""
-    return [word.lower() for word in _WORD.findall(text)]
+    found: list[str] = []
+    for chunk in _CHUNK.findall(text):
+        found.extend(word.lower() for word in (_WORD.findall(chunk) if chunk.isascii() else [chunk]))
+    return found
 
 
 def terms(query: str) -> list[Term]:

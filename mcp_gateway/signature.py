@@ -7,10 +7,12 @@ before optional ones, which have a `?`; what does not fit is shown as `…`, nev
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import unquote
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _MAX_NODES = 400
 """Schemas looked at for one signature; references can make a small schema grow without end."""
 _MAX_DEPTH = 5
@@ -28,7 +30,7 @@ Schema = Mapping[str, Any]
 def signature(tool: Mapping[str, Any]) -> str:
     """The tool as one line: its name and its parameters with their types."""
     schema = _object(tool.get("inputSchema"))
-    line = f"{tool.get('name', '')}({_Printer(schema).parameters()})"
+    line = _CONTROL.sub(" ", f"{tool.get('name', '')}({_Printer(schema).parameters()})")
     return line if len(line) <= _MAX_CHARS else line[: _MAX_CHARS - 2] + "…)"
 
 
@@ -62,7 +64,7 @@ def _list(value: object) -> list[Any]:
 
 def _element(items: object, index: str) -> object:
     known = _list(items)
-    return known[int(index)] if index.isdigit() and int(index) < len(known) else None
+    return known[int(index)] if index.isdecimal() and int(index) < len(known) else None
 
 
 def _literal(value: object) -> str:
@@ -88,7 +90,8 @@ class _Printer:
 
     def _members(self, schema: Schema, depth: int, open_refs: tuple[str, ...]) -> Iterator[str]:
         properties = _object(schema.get("properties"))
-        required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+        parts = [schema, *(_object(part) for part in _list(schema.get("allOf")))]
+        required = [name for part in parts for name in _list(part.get("required")) if isinstance(name, str)]
         for name in dict.fromkeys(required):
             yield f"{_key(name)}: {self._typed(properties.get(name, True), depth, open_refs)}"
         for name in properties:
@@ -127,7 +130,8 @@ class _Printer:
         parts += [self._type(part, depth + 1, open_refs) for part in _list(schema.get("allOf"))]
         if "type" in schema or "properties" in schema or not parts:
             parts.insert(0, self._plain(schema, depth, open_refs))
-        return " & ".join(dict.fromkeys(parts))
+        parts = list(dict.fromkeys(parts))
+        return " & ".join(f"({part})" if " | " in part and len(parts) > 1 else part for part in parts)
 
     def _union(self, schema: Schema, key: str, depth: int, open_refs: tuple[str, ...]) -> str:
         options = [self._type(option, depth + 1, open_refs) for option in _list(schema[key])]
@@ -140,6 +144,8 @@ class _Printer:
             return " | ".join(dict.fromkeys(each)) or "any"
         if kinds == "array" or (kinds is None and "items" in schema):
             return self._array(schema, depth, open_refs)
+        if kinds is None and "properties" not in schema and isinstance(schema.get("required"), list):
+            return f"with {', '.join(map(str, _list(schema['required'])))}"
         if kinds == "object" or (kinds is None and "properties" in schema):
             members = ", ".join(self._members(schema, depth, open_refs))
             return f"{{{members}}}" if members else "object"
@@ -149,7 +155,7 @@ class _Printer:
         if first := _list(schema.get("prefixItems")):
             return f"[{', '.join(self._type(item, depth + 1, open_refs) for item in first)}]"
         item = self._type(schema.get("items", True), depth + 1, open_refs)
-        return f"({item})[]" if any(mark in item for mark in " |&") and not item.startswith("{") else f"{item}[]"
+        return f"({item})[]" if " | " in item or " & " in item else f"{item}[]"
 
     def _reference(self, reference: str, depth: int, open_refs: tuple[str, ...]) -> str:
         name = reference.rsplit("/", 1)[-1] or "root"
@@ -161,7 +167,7 @@ class _Printer:
 
 def resolve(root: Schema, reference: str) -> object:
     """A JSON pointer into the tool's own schema, RFC 6901; None where it leads nowhere."""
-    if not reference.startswith("#"):
+    if reference != "#" and not reference.startswith("#/"):
         return None
     node: Any = root
     for step in unquote(reference[1:]).split("/")[1:]:

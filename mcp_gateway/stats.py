@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_gateway.catalog import Call, Tool
+from mcp_gateway.knowledge import Call, Tool
 
 CHARS_A_TOKEN = 3.5
 """Of definitions, which are mostly JSON; `bench/tokens.py` counts with a tokenizer."""
@@ -43,7 +44,7 @@ def _figures(server: str, tool: str, calls: Sequence[Call]) -> Figures:
 
 def _at(times: Sequence[float], part: float) -> float:
     """The nearest rank."""
-    return times[min(len(times) - 1, int(part * len(times)))]
+    return times[max(0, math.ceil(part * len(times)) - 1)]
 
 
 def definition_tokens(tools: Iterable[Tool]) -> int:

@@ -37,9 +37,9 @@ class Store:
 
     def read(self, result_id: str) -> str | None:
         """The whole text of that id, or None if there is none (any more)."""
-        file = self._folder / f"{result_id}.txt"
-        if not _FILE.fullmatch(file.name):
+        if not _FILE.fullmatch(f"{result_id}.txt"):
             return None
+        file = self._folder / f"{result_id}.txt"
         try:
             return file.read_bytes().decode("utf-8", "surrogatepass")
         except OSError:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from support import PROJECT
 
 from mcp_gateway import search
-from mcp_gateway.catalog import Call, Catalog, Knowledge, definition_hash
+from mcp_gateway.catalog import Catalog
+from mcp_gateway.knowledge import Call, Knowledge, definition_hash
 from mcp_gateway.registry import Entry, parse_entry
 from mcp_gateway.secrets import Redactor
 
@@ -136,10 +137,66 @@ def test_a_locked_file_is_waited_for_a_moment_and_then_done_without(
     catalog = Catalog(file)
     catalog.remember(ENTRY, Knowledge(TOOLS[:1]))
     assert catalog.recall(ENTRY) == Knowledge(TOOLS[:1])
-    assert caplog.text.count("going on in memory") == 1
+    assert caplog.text.count("going on without it") == 1
     holder.execute("COMMIT")
     holder.close()
     assert Catalog(file).recall(ENTRY) == KNOWN
+
+
+def test_a_file_that_was_locked_is_used_again_later(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_gateway.catalog._AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("mcp_gateway.database._BUSY_SECONDS", 0.05)
+    first = Catalog(file)
+    first.remember(ENTRY, KNOWN)
+    first.close()
+    catalog = Catalog(file)
+    holder = sqlite3.connect(file, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    two = Entry("two", fingerprint="x")
+    catalog.remember(two, KNOWN)
+    catalog.record(Call(1.0, "two", "tool", 0.1, "ok", 1, 1))
+    assert catalog.recall(ENTRY) == KNOWN
+    assert {server for server, _ in catalog.search("books", [ENTRY, two])} >= {"two"}
+    holder.execute("COMMIT")
+    holder.close()
+    assert {server for server, _ in catalog.search("books", [ENTRY, two])} == {"shop", "two"}
+    catalog.close()
+    after = Catalog(file)
+    assert (after.recall(ENTRY), after.recall(two), len(after.calls())) == (KNOWN, KNOWN, 1)
+
+
+@pytest.mark.parametrize("definition", ["{broken", "5", ""])
+def test_a_damaged_row_costs_what_was_in_the_file_and_nothing_else(file: Path, definition: str) -> None:
+    first = Catalog(file)
+    first.remember(ENTRY, KNOWN)
+    first.close()
+    with sqlite3.connect(file) as db:
+        db.execute("UPDATE tools SET definition = ?", (definition,))
+    db.close()
+    catalog = Catalog(file)
+    assert catalog.recall(ENTRY) is None
+    catalog.remember(ENTRY, KNOWN)
+    catalog.close()
+    assert Catalog(file).recall(ENTRY) == KNOWN
+
+
+def test_a_servers_own_matches_are_not_lost_among_those_of_others(file: Path) -> None:
+    catalog = Catalog(file)
+    for number in range(15):
+        tools = tuple({"name": f"create_issue_{one}", "description": "Creates an issue."} for one in range(20))
+        catalog.remember(Entry(f"other-{number}", fingerprint="x"), Knowledge(tools))
+    catalog.remember(ENTRY, Knowledge(({"name": "plain", "description": "Something. It can create an issue too."},)))
+    assert [tool["name"] for _, tool in catalog.search("create an issue", [ENTRY])] == ["plain"]
+    many = Entry("other-0", fingerprint="x")
+    allowed = catalog.search("create issue", [many], lambda _, tool: tool["name"] == "create_issue_19")
+    assert [tool["name"] for _, tool in allowed] == ["create_issue_19"]
+
+
+def test_words_of_other_scripts_are_found() -> None:
+    catalog = Catalog()
+    names = ("\u521b\u5efa\u95ee\u9898", "\u0431\u0443\u0444\u0435\u0440", "r\u00e9sum\u00e9")
+    catalog.remember(ENTRY, Knowledge(tuple({"name": f"t{at}", "description": name} for at, name in enumerate(names))))
+    assert [catalog.search(name, [ENTRY])[0][1]["name"] for name in names] == ["t0", "t1", "t2"]
 
 
 def test_a_folder_that_cannot_be_made_costs_nothing(tmp_path: Path) -> None:
@@ -154,8 +211,8 @@ def test_a_folder_that_cannot_be_made_costs_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_costs_nothing(file: Path) -> None:
     catalog = Catalog(file)
     catalog.remember(ENTRY, KNOWN)
-    pages = catalog._db().execute("PRAGMA page_count").fetchone()[0]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    catalog._db().execute(f"PRAGMA max_page_count = {pages}")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    db = catalog._db(file)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a disk cannot be filled here
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
     many = Knowledge(tuple({**TOOLS[0], "name": f"tool_{number}", "description": "x" * 5_000} for number in range(200)))
     catalog.remember(Entry("big", fingerprint="x"), many)
     assert catalog.recall(Entry("big", fingerprint="x")) == many
@@ -179,7 +236,8 @@ def test_a_file_of_a_later_version_is_left_alone(file: Path) -> None:
 def test_many_processes_create_and_fill_one_file_at_once(file: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "from mcp_gateway.catalog import *; from mcp_gateway.registry import Entry\n"
+        "from mcp_gateway.catalog import *; from mcp_gateway.knowledge import *\n"
+        "from mcp_gateway.registry import Entry\n"
         "catalog = Catalog(Path(sys.argv[1]))\n"
         "for number in range(20):\n"
         "    entry = Entry(f'server-{sys.argv[2]}-{number}', fingerprint='x')\n"

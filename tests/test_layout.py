@@ -10,9 +10,9 @@ import pytest
 from support import PROJECT
 
 ORDER = [
-    "errors", "secrets", "settings", "registry", "config", "words", "signature", "search", "catalog", "policy", "stats",
-    "arguments", "results", "store", "menu", "logs", "environment", "process", "wire", "transport", "negotiation",
-    "listing", "connection", "pool", "builtin", "relay", "host", "cli", "gateway",
+    "errors", "secrets", "settings", "registry", "config", "words", "signature", "search", "knowledge", "database",
+    "catalog", "policy", "stats", "arguments", "results", "store", "menu", "logs", "environment", "process", "wire",
+    "transport", "negotiation", "listing", "connection", "pool", "builtin", "relay", "host", "cli", "gateway",
 ]  # fmt: skip
 """Each module imports only modules that stand before it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcp_gateway import menu
-from mcp_gateway.catalog import Knowledge
+from mcp_gateway.knowledge import Knowledge
 from mcp_gateway.registry import Entry
 from mcp_gateway.search import near_names, words
 

@@ -35,7 +35,24 @@ def test_a_json_list_is_cut_after_a_whole_item() -> None:
         assert json.loads(head.text + "]") == items[:shown]
 
 
-@pytest.mark.parametrize("text", ["[1, 2, oops" * 100, "[" * 2_000, '["' + "x" * 2_000 + '"]', "x" * 2_000])
+def test_an_object_that_holds_a_long_list_is_cut_after_a_whole_item() -> None:
+    items = [{"id": number} for number in range(50)]
+    document = {"total": 50, "next": None, "items": items}
+    for text in (json.dumps(document), json.dumps(document, indent=2)):
+        head = results.cut(text, 400)
+        assert head.items
+        shown, of = head.items
+        assert of == 50
+        assert json.loads(head.text + "]}")["items"] == items[:shown]
+
+
+NO_LISTS = [
+    "[1] Foo says\n[2] bar" * 50, '[0, "a"]\n[1, "b"]\n' * 60, "[1, 2, oops" * 100, "[" * 2_000,
+    '["' + "x" * 2_000 + '"]', "x" * 2_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_LISTS)
 def test_what_is_no_list_or_has_no_item_that_fits_is_cut_all_the_same(text: str) -> None:
     head = results.cut(text, 500)
     assert text.startswith(head.text)
@@ -84,7 +101,8 @@ def test_kept_texts_are_private_and_numbered(tmp_path: Path) -> None:
     assert (one.keep("a"), two.keep("b \ud83d"), one.keep("c")) == ("r1", "r2", "r3")
     assert (two.read("r1"), one.read("r2"), one.read("r9")) == ("a", "b \ud83d", None)
     assert (tmp_path / "results" / "r1.txt").stat().st_mode & 0o777 == 0o600
-    assert one.read("../../etc/passwd") is None
+    (tmp_path / "r5.txt").write_text("outside")
+    assert one.read("../r5") is None
 
 
 def test_the_folder_is_bounded_in_size_and_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,12 @@ FORMS: list[tuple[Any, str]] = [
     ({"$ref": "#/properties/other"}, "boolean"),
     ({"$ref": "http://elsewhere/x"}, "x"),
     ({"$ref": "#/$defs/None"}, "None"),
+    ({"$ref": "#/anyOf/\u00b2"}, "\u00b2"),
+    ({"$ref": "#anchor"}, "#anchor"),
+    ({"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, "object & (with a | with b)"),
+    ({"allOf": [{"required": ["a"]}], "type": "object", "properties": {"a": {}}}, "{a: any} & with a"),
+    ({"type": "array", "items": {"anyOf": [{"type": "object"}, {"type": "string"}]}}, "(object | string)[]"),
+    ({"type": "string", "pattern": "a\nb"}, "string /a b/"),
 ]
 
 

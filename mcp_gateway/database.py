@@ -1,0 +1,251 @@
+"""The catalog's file: its schema, and what is read and written in it.
+
+Every function takes an open connection and may raise what `sqlite3` raises, or `ValueError` where
+the file holds what was never written.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from mcp_gateway import search
+from mcp_gateway.knowledge import Call, Era, Knowledge, Tool, definition_hash
+from mcp_gateway.registry import Entry
+
+_VERSION = 1
+_BUSY_SECONDS = 0.5
+"""How long another gateway may keep the file locked before this one goes on without it."""
+_WAL_TRIES = 10
+_WAL_PAUSE = 0.02
+_HITS_A_TERM = 200
+_MOST_HITS = 12
+_KEPT_CALLS = 100_000
+_KEPT_FINGERPRINTS = 3
+"""Of one server: gateways of several projects may know it with different variables set."""
+
+_SCHEMA = f"""
+CREATE TABLE servers (
+    name TEXT NOT NULL, fingerprint TEXT NOT NULL, era TEXT, title TEXT NOT NULL, instructions TEXT NOT NULL,
+    tools_error TEXT NOT NULL, seen REAL NOT NULL, PRIMARY KEY (name, fingerprint)
+);
+CREATE TABLE tools (
+    id INTEGER PRIMARY KEY, server TEXT NOT NULL, fingerprint TEXT NOT NULL, position INTEGER NOT NULL,
+    definition TEXT NOT NULL, hash TEXT NOT NULL
+);
+CREATE INDEX tools_of_server ON tools (server, fingerprint, position);
+CREATE VIRTUAL TABLE words USING fts5 (
+    {", ".join(search.COLUMNS)}, tokenize = "porter unicode61 remove_diacritics 2"
+);
+INSERT INTO words (words, rank) VALUES ('rank', 'bm25({", ".join(map(str, search.WEIGHTS))})');
+CREATE TABLE calls (
+    at REAL NOT NULL, server TEXT NOT NULL, tool TEXT NOT NULL, seconds REAL NOT NULL, outcome TEXT NOT NULL,
+    sent_chars INTEGER NOT NULL, received_chars INTEGER NOT NULL
+);
+CREATE INDEX calls_by_time ON calls (at);
+PRAGMA user_version = {_VERSION};
+"""  # noqa: S608 - names and numbers of our own
+_MATCHES = f"SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT {_HITS_A_TERM}"  # noqa: S608
+_OF_ONE = "MATCH ? AND rowid IN (SELECT id FROM tools WHERE (server, fingerprint) = (?, ?))"
+_MATCHES_OF_ONE = _MATCHES.replace("MATCH ?", _OF_ONE)
+
+
+def key_of(entry: Entry) -> tuple[str, str]:
+    """What an entry is known under: its name and its fingerprint."""
+    return entry.name, entry.fingerprint
+
+
+def open_db(file: Path | None) -> sqlite3.Connection:
+    """Opens the file, or memory where there is none; a file that cannot be written is opened to read."""
+    if file is None:
+        return _prepared(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        db = _prepared(sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False))
+    except sqlite3.OperationalError:
+        return _open_to_read(file)
+    with suppress(OSError):
+        file.chmod(0o600)
+    return db
+
+
+def _open_to_read(file: Path) -> sqlite3.Connection:
+    """On a full or read-only disk what is there can still be read."""
+    uri = f"{file.as_uri()}?mode=ro&immutable=1"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        _check_version(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check_version(db: sqlite3.Connection) -> None:
+    if _version(db) != _VERSION:
+        raise sqlite3.OperationalError(f"it is of version {_version(db)}, this gateway knows version {_VERSION}")
+
+
+def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        _use_wal(db)
+        db.execute("PRAGMA synchronous = NORMAL")
+        if _version(db) == 0:
+            db.execute("BEGIN IMMEDIATE")  # another gateway may be creating the same file
+            if _version(db) == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    db.execute(statement)
+            db.execute("COMMIT")
+        _check_version(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Gateways that open a new file at the same moment get in each other's way here, and nothing waits for that."""
+    for left in range(_WAL_TRIES, -1, -1):
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if not left:
+                raise
+            time.sleep(_WAL_PAUSE)
+        else:
+            return
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def read(db: sqlite3.Connection, key: tuple[str, str]) -> Knowledge | None:
+    """What is known under a key."""
+    found = db.execute(
+        "SELECT title, instructions, tools_error FROM servers WHERE (name, fingerprint) = (?, ?) AND seen > 0", key
+    ).fetchone()
+    if found is None:
+        return None
+    rows = db.execute("SELECT definition FROM tools WHERE (server, fingerprint) = (?, ?) ORDER BY position", key)
+    title, instructions, tools_error = found
+    tools = [json.loads(row[0]) for row in rows]
+    if not all(isinstance(tool, dict) for tool in tools):
+        raise ValueError("a tool in the catalog is no object")
+    return Knowledge(tuple(tools), instructions, title, tools_error)
+
+
+def write(db: sqlite3.Connection, key: tuple[str, str], knowledge: Knowledge) -> None:
+    """Replaces what is known under a key."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.execute(
+            "INSERT INTO servers VALUES (?, ?, NULL, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title, "
+            "instructions = excluded.instructions, tools_error = excluded.tools_error, seen = excluded.seen",
+            (*key, _text(knowledge.title), _text(knowledge.instructions), _text(knowledge.tools_error), time.time()),
+        )
+        _write_tools(db, key, knowledge.tools)
+        _forget_old(db, key[0])
+    except BaseException:
+        with suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _text(text: str) -> str:
+    """SQLite holds characters, and half of a surrogate pair is none."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _write_tools(db: sqlite3.Connection, key: tuple[str, str], tools: Iterable[Tool]) -> None:
+    new = [(json.dumps(tool), definition_hash(tool), tool) for tool in tools]
+    old = db.execute("SELECT hash FROM tools WHERE (server, fingerprint) = (?, ?) ORDER BY position", key).fetchall()
+    if [row[0] for row in old] == [digest for _, digest, _ in new]:
+        return
+    _delete_tools(db, key)
+    for position, (definition, digest, tool) in enumerate(new):
+        row = db.execute(
+            "INSERT INTO tools (server, fingerprint, position, definition, hash) VALUES (?, ?, ?, ?, ?)",
+            (*key, position, definition, digest),
+        ).lastrowid
+        marks = ", ".join("?" * (len(search.COLUMNS) + 1))
+        columns = ", ".join(("rowid", *search.COLUMNS))
+        document = map(_text, search.document(key[0], tool))
+        db.execute(f"INSERT INTO words ({columns}) VALUES ({marks})", (row, *document))  # noqa: S608 - names of our own
+
+
+def _delete_tools(db: sqlite3.Connection, key: tuple[str, str]) -> None:
+    db.execute("DELETE FROM words WHERE rowid IN (SELECT id FROM tools WHERE (server, fingerprint) = (?, ?))", key)
+    db.execute("DELETE FROM tools WHERE (server, fingerprint) = (?, ?)", key)
+
+
+def _forget_old(db: sqlite3.Connection, name: str) -> None:
+    old = db.execute(
+        "SELECT name, fingerprint FROM servers WHERE name = ? ORDER BY seen DESC LIMIT -1 OFFSET ?",
+        (name, _KEPT_FINGERPRINTS),
+    ).fetchall()
+    for key in old:
+        _delete_tools(db, key)
+        db.execute("DELETE FROM servers WHERE (name, fingerprint) = (?, ?)", key)
+
+
+def write_era(db: sqlite3.Connection, key: tuple[str, str], era: Era) -> None:
+    """Keeps how a server was reached."""
+    db.execute(
+        "INSERT INTO servers VALUES (?, ?, ?, '', '', '', 0) ON CONFLICT DO UPDATE SET era = excluded.era", (*key, era)
+    )
+
+
+def write_calls(db: sqlite3.Connection, calls: Iterable[Call]) -> None:
+    """Puts calls on record, and drops the oldest beyond what is kept."""
+    db.execute("BEGIN IMMEDIATE")
+    rows = [(call.at, call.server, call.tool, call.seconds, call.outcome, call.sent_chars, call.received_chars)
+            for call in calls]  # fmt: skip
+    db.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    db.execute("DELETE FROM calls WHERE rowid <= (SELECT max(rowid) FROM calls) - ?", (_KEPT_CALLS,))
+    db.execute("COMMIT")
+
+
+def search_tools(
+    db: sqlite3.Connection, query: str, wanted: set[tuple[str, str]], allowed: Callable[[str, Tool], bool]
+) -> list[tuple[str, Tool]]:
+    """The allowed tools of the wanted servers that match, the best first."""
+    only = next(iter(wanted)) if len(wanted) == 1 else None
+    found = [
+        (term, _matches(db, [term.word], only), _matches(db, term.synonyms, only, search.TELLING))
+        for term in search.terms(query)
+    ]
+    hits: list[tuple[str, Tool]] = []
+    for row in search.rank(found):
+        key, tool = _tool(db, row)
+        if key in wanted and allowed(key[0], tool):
+            hits.append((key[0], tool))
+            if len(hits) >= _MOST_HITS:
+                break
+    return hits
+
+
+def _tool(db: sqlite3.Connection, row: int) -> tuple[tuple[str, str], Tool]:
+    """The tool of a row; of no server where another gateway has just replaced it."""
+    found = db.execute("SELECT server, fingerprint, definition FROM tools WHERE id = ?", (row,)).fetchone()
+    return (("", ""), {}) if found is None else ((found[0], found[1]), json.loads(found[2]))
+
+
+def _matches(
+    db: sqlite3.Connection,
+    words: Iterable[str],
+    only: tuple[str, str] | None,
+    columns: Iterable[str] = search.COLUMNS,
+) -> dict[int, float]:
+    """Rows that have one of these words in one of these columns, of one server or of all, with their scores."""
+    any_word = " OR ".join(f'"{word}"' for word in words)
+    if not any_word:
+        return {}
+    query = f"{{{' '.join(columns)}}} : ({any_word})"
+    rows = db.execute(_MATCHES, (query,)) if only is None else db.execute(_MATCHES_OF_ONE, (query, *only))
+    return dict(rows.fetchall())

@@ -1,0 +1,62 @@
+"""What is known of servers and their calls, as values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Era = Literal["modern", "handshake"]
+"""2026-07-28 and later, asked with `server/discover`; or `initialize`, 2024-11-05 to 2025-11-25."""
+
+Tool = Mapping[str, Any]
+"""A tool exactly as its server lists it: `name`, `description`, `inputSchema`, `annotations`, …"""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What one server said of itself.
+
+    Attributes:
+        tools: All its tools, in its order.
+        instructions: Its own words on how to use it; empty if it sends none.
+        title: What it calls itself.
+        tools_error: Why its tools could not be listed, if so.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    instructions: str = ""
+    title: str = ""
+    tools_error: str = ""
+
+    def tool(self, name: str) -> Tool | None:
+        """The tool of that name."""
+        return next((tool for tool in self.tools if tool.get("name") == name), None)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tools."""
+        return [str(tool.get("name", "")) for tool in self.tools]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a tool, for the figures: seconds, and characters of JSON each way.
+
+    `outcome` is `ok`, `error` (the tool said so), or the name of the gateway's own failure.
+    """
+
+    at: float
+    server: str
+    tool: str
+    seconds: float
+    outcome: str
+    sent_chars: int
+    received_chars: int
+
+
+def definition_hash(tool: Tool) -> str:
+    """A hash of all that a tool is defined by, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(tool, sort_keys=True).encode()).hexdigest()
