@@ -52,6 +52,8 @@ class Catalog:
         self._data_version = -1
         self._waiting: set[tuple[str, str]] = set()
         self._spare: sqlite3.Connection | None = None
+        self._spared: dict[tuple[str, str], Knowledge] = {}
+        self._said = ""
         self._again_at = 0.0
         self._write_again_at = 0.0
         self._calls: list[Call] = []
@@ -75,9 +77,9 @@ class Catalog:
         """Replace what was known."""
         key = database.key_of(entry)
         self._cache[key] = self._learnt[key] = knowledge
-        self._waiting.add(key)
-        if not self._try_file(self._write_waiting, writes=True):
-            self._try_spare(lambda db: database.write(db, key, self._without_secrets(knowledge)))
+        if self._file is not None:
+            self._waiting.add(key)
+            self._try_file(self._write_waiting, writes=True)
 
     def era(self, entry: Entry) -> Era | None:
         """How this server is to be asked first."""
@@ -109,7 +111,6 @@ class Catalog:
         if self._waiting or not self._try_file(look):
             for entry in asked.values():
                 self.recall(entry)
-            self._spare = None
             self._try_spare(look)
         return found[0] if found else []
 
@@ -197,20 +198,23 @@ class Catalog:
             self._waiting.discard(key)
 
     def _spare_db(self) -> sqlite3.Connection:
-        """An index in memory over all that this process knows."""
+        """An index in memory over all that this process knows, for when the file cannot be asked."""
         if self._spare is None:
             self._spare = database.open_db(None)
-            for key, knowledge in {**self._cache, **self._learnt}.items():
+        for key, knowledge in {**self._cache, **self._learnt}.items():
+            if self._spared.get(key) is not knowledge:
                 database.write(self._spare, key, self._without_secrets(knowledge))
+                self._spared[key] = knowledge
         return self._spare
 
     def _leave_alone(self, exc: Exception, *, writes: bool) -> None:
-        what = "written" if writes else "used"
-        logger.warning("the catalog %s cannot be %s now (%s); going on without it", self._file, what, exc)
+        said = f"the catalog {self._file} cannot be {'written' if writes else 'used'} now ({exc}); going on without it"
+        logger.log(logging.DEBUG if said == self._said else logging.WARNING, said)
+        self._said = said
         self._write_again_at = time.monotonic() + _AGAIN_SECONDS
         if not writes:
             self._again_at = self._write_again_at
-            self._close_file()
+        self._close_file()
 
     def _put_aside(self, file: Path, exc: Exception) -> None:
         """A corrupt file makes room for a new one."""
