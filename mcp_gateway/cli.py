@@ -189,7 +189,9 @@ class Commands:
         """Show what was called, how it went, and what the gateway saves at the start of a conversation."""
         front = self._make()
         figures = stats.by_tool(front.pool.catalog.calls())
-        direct = sum(stats.definition_tokens(line.knowledge.tools) for line in front.lines() if line.knowledge)
+        direct = {
+            line.entry.name: stats.definition_tokens(line.knowledge.tools) for line in front.lines() if line.knowledge
+        }
         own = stats.tokens(front.definitions())
         front.pool.catalog.close()
         if as_json:
@@ -197,7 +199,10 @@ class Commands:
             return
         console = Console(highlight=False)
         console.print(_table(figures))
-        console.print(f"At the start of a conversation, about: directly {direct:,} tokens, the gateway {own:,}.")
+        console.print("At the start of a conversation, tokens, about:")
+        for name, cost in sorted(direct.items(), key=lambda pair: -pair[1]):
+            console.print(f"{cost:>9,}  {name}, directly", markup=False)
+        console.print(f"{sum(direct.values()):>9,}  all of them, directly\n{own:>9,}  the gateway", markup=False)
 
 
 def _table(figures: list[stats.Figures]) -> Table:

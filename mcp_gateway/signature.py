@@ -155,7 +155,8 @@ class _Printer:
         if first := _list(schema.get("prefixItems")):
             return f"[{', '.join(self._type(item, depth + 1, open_refs) for item in first)}]"
         item = self._type(schema.get("items", True), depth + 1, open_refs)
-        return f"({item})[]" if " | " in item or " & " in item else f"{item}[]"
+        items = f"({item})[]" if " | " in item or " & " in item else f"{item}[]"
+        return f"{items}{_span(schema, 'minItems', 'maxItems', ' items')}"
 
     def _reference(self, reference: str, depth: int, open_refs: tuple[str, ...]) -> str:
         name = reference.rsplit("/", 1)[-1] or "root"
@@ -188,12 +189,22 @@ def _values(values: list[Any]) -> str:
 
 
 def _constraints(schema: Schema) -> str:
-    """Ranges, formats and patterns that decide whether a value is taken."""
-    low, high = (None if value in _NO_BOUNDS else value for value in (schema.get("minimum"), schema.get("maximum")))
-    span = f" {'' if low is None else low}..{'' if high is None else high}" if (low, high) != (None, None) else ""
-    form = schema.get("format")
-    pattern = schema.get("pattern")
-    marks = f"<{form}>" if isinstance(form, str) else ""
+    """Ranges, lengths, formats and patterns that decide whether a value is taken."""
+    form, pattern = schema.get("format"), schema.get("pattern")
+    parts = [
+        f"<{form}>" if isinstance(form, str) else "",
+        _span(schema, "minimum", "maximum", ""),
+        f" >{schema['exclusiveMinimum']}" if "exclusiveMinimum" in schema else "",
+        f" <{schema['exclusiveMaximum']}" if "exclusiveMaximum" in schema else "",
+        f" multiple of {schema['multipleOf']}" if "multipleOf" in schema else "",
+        _span(schema, "minLength", "maxLength", " chars"),
+    ]
     if isinstance(pattern, str):
-        marks += f" /{pattern[:_VALUE_CHARS]}{'…' if len(pattern) > _VALUE_CHARS else ''}/"
-    return f"{span}{marks}"
+        parts.append(f" /{pattern[:_VALUE_CHARS]}{'…' if len(pattern) > _VALUE_CHARS else ''}/")
+    return "".join(parts)
+
+
+def _span(schema: Schema, low: str, high: str, what: str) -> str:
+    """` 1..9`, with what is counted; empty where there is no bound."""
+    ends = ["" if schema.get(key) in (None, *_NO_BOUNDS) else str(schema[key]) for key in (low, high)]
+    return f" {'..'.join(ends)}{what}" if any(ends) else ""

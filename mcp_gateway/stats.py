@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,7 @@ def tokens(text: str) -> int:
     return round(len(text) / CHARS_A_TOKEN)
 
 
-def as_json(figures: Iterable[Figures], direct: int, own: int) -> dict[str, Any]:
-    """All of it, for scripts."""
-    return {"tools": [vars(one) for one in figures], "startup_tokens": {"direct": direct, "gateway": own}}
+def as_json(figures: Iterable[Figures], direct: Mapping[str, int], own: int) -> dict[str, Any]:
+    """All of it, for scripts; `direct` by server."""
+    startup = {"direct": sum(direct.values()), "gateway": own, "direct_by_server": dict(direct)}
+    return {"tools": [vars(one) for one in figures], "startup_tokens": startup}

@@ -167,7 +167,9 @@ def test_refresh_fills_the_catalog_and_stats_tell_of_calls(run: Run) -> None:
     assert figures["startup_tokens"]["direct"] > figures["startup_tokens"]["gateway"] > 0
     shown = run(entries, "stats").stdout
     assert "p95, ms" in shown
-    assert "At the start of a conversation, about: directly " in shown
+    assert "  kind, directly\n" in shown
+    assert shown.splitlines()[-1].endswith("  the gateway")
+    assert set(figures["startup_tokens"]["direct_by_server"]) == {"kind"}
 
 
 def test_a_start_is_waited_for_as_long_as_it_goes_on(run: Run, tmp_path: Path) -> None:
