@@ -64,8 +64,10 @@ class Catalog:
 
     def recall(self, entry: Entry) -> Knowledge | None:
         """What the server of this very entry said last, to whichever gateway."""
-        self._drop_stale_cache()
         key = database.key_of(entry)
+        if self._nothing_yet():
+            return self._learnt.get(key)
+        self._drop_stale_cache()
         known = self._learnt[key] if key in self._waiting else self._cache.get(key)
         if known is None:
             known = self._try(lambda db: database.read(db, key), None) or self._learnt.get(key)
@@ -143,6 +145,10 @@ class Catalog:
                 with suppress(sqlite3.Error):
                     db.close()
         self._open_db = self._spare = None
+
+    def _nothing_yet(self) -> bool:
+        """Whether no gateway has made the file; a start need not make it only to find it empty."""
+        return self._open_db is None and self._file is not None and not self._file.exists()
 
     def _drop_stale_cache(self) -> None:
         """Another gateway may have learnt something; SQLite tells by one number."""
