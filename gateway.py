@@ -10,29 +10,43 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self
 
 import anyio
-from mcp.server import MCPServer
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.mcpserver.tools import Tool
+from mcp.server import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
-from mcp_types import INTERNAL_ERROR, CallToolResult, ToolAnnotations
+from mcp_types import (
+    INTERNAL_ERROR,
+    METHOD_NOT_FOUND,
+    ListToolsResult,
+    PaginatedRequestParams,
+    RequestParams,
+    Tool,
+    ToolAnnotations,
+)
 
 from mcp_gateway import __version__, builtin, host, logs, menu, results
+from mcp_gateway.address import Address, listen
 from mcp_gateway.arguments import as_object, diagnosis, repair, schema_of
+from mcp_gateway.audience import Audience
 from mcp_gateway.builtin import Builtin
+from mcp_gateway.caller import Caller, Json
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import RegistryFile
-from mcp_gateway.connection import Request
+from mcp_gateway.door import Door, House
 from mcp_gateway.errors import BadParameters, GatewayError, ProtocolRefusal
 from mcp_gateway.knowledge import Knowledge
+from mcp_gateway.offers import Offers
+from mcp_gateway.parking import Parking
 from mcp_gateway.pool import Pool
 from mcp_gateway.registry import RESERVED
-from mcp_gateway.relay import Caller, for_client
+from mcp_gateway.relay import Context, converse
+from mcp_gateway.request import CALL, Request
 from mcp_gateway.results import Result
 from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings, dotenv_files, load_settings, read_variables
@@ -82,6 +96,21 @@ USAGES = {
 }
 
 
+ANSWERED = (
+    "tools/call",
+    "prompts/list",
+    "prompts/get",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "logging/setLevel",
+    "subscriptions/listen",
+)
+"""What the door answers, and clients are told of."""
+
+
 class Gateway:
     """The three tools, over a pool of servers."""
 
@@ -92,6 +121,23 @@ class Gateway:
         self.redact = redact
         self._store = Store(settings.home / "results")
         self._builtin = Builtin(pool, self._store, settings.max_result_chars)
+        self.offers = Offers(pool)
+        parking, audience = Parking(settings.question_timeout), Audience(pool, self.offers.owner)
+        self.door = Door(House(pool, self.offers, parking, audience, redact), SCHEMAS, self.answer)
+
+    async def __aenter__(self) -> Self:
+        await self.pool.__aenter__()
+        await self.door.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.pool.close()
+        try:
+            await self.door.__aexit__(exc_type, exc, tb)
+        finally:
+            await self.pool.__aexit__(exc_type, exc, tb)
 
     async def list_available_mcps(self, parameters: Mapping[str, Any], _: Caller) -> Result:
         """All servers, or the tools that match a query; nothing is started."""
@@ -109,7 +155,7 @@ class Gateway:
         query = str(parameters.get("query") or "")
         if name == RESERVED:
             return results.text_result(menu.tool_list(name, builtin.KNOWLEDGE, query, builtin.matching(query)))
-        knowledge = await self.pool.knowledge(name, caller.note)
+        knowledge = await self.pool.knowledge(name, caller)
         knowledge = replace(knowledge, tools_error=self.redact(knowledge.tools_error))
         hits = self.pool.search(query, [self.pool.entry(name)]) if query.strip() else []
         return results.text_result(menu.tool_list(name, knowledge, query, [tool for _, tool in hits]))
@@ -122,7 +168,7 @@ class Gateway:
         if arguments is None:
             raise self._bad("call_mcp_tool", "arguments must be an object")
         if name == RESERVED:
-            return await self._builtin.call(tool, repair(arguments, schema_of(builtin.KNOWLEDGE.tool(tool))))
+            return await self._builtin.call(tool, repair(arguments, schema_of(builtin.KNOWLEDGE.tool(tool))), caller)
         result, note = await self._call_child(name, tool, arguments, caller)
         budget = self.settings.max_result_chars
         if results.over_budget(result, budget):
@@ -134,21 +180,25 @@ class Gateway:
         sent = given
         known: Mapping[str, Any] | None = None
 
-        def build(knowledge: Knowledge) -> Request:
-            nonlocal sent, known
-            known = knowledge.tool(tool)
-            sent = repair(given, schema_of(known))
-            params: dict[str, Any] = {"name": tool, "arguments": sent}
-            if caller.meta:
-                params["_meta"] = dict(caller.meta)
-            return Request(tool, params, caller.progress, schema_of(known))
+        async def send(answers: Json) -> Result:
+            def build(knowledge: Knowledge) -> Request:
+                nonlocal sent, known
+                known = knowledge.tool(tool)
+                sent = repair(given, schema_of(known))
+                params: dict[str, Any] = {"name": tool, "arguments": sent, **answers}
+                if caller.meta:
+                    params["_meta"] = dict(caller.meta)
+                return Request(CALL, params, caller, schema_of(known))
+
+            return await self.pool.call(name, tool, build, caller)
 
         try:
-            result = await self.pool.call(name, tool, build, caller.note)
+            result = await converse(name, send, caller)
         except ProtocolRefusal as exc:
             note = diagnosis(known, sent) if known else ""
             message = f"{exc.message}\n\n{note}" if note else exc.message
             raise ProtocolRefusal(exc.code, message, exc.data) from exc
+        self.offers.note_links(name, result.get("content"))
         return result, diagnosis(known, sent) if known and results.refused(result) else ""
 
     async def ask(self, tool: str, parameters: Mapping[str, Any], caller: Caller) -> Result:
@@ -216,71 +266,59 @@ class Gateway:
         return BadParameters(tool, reason, USAGES[tool])
 
 
-class Door:
-    """Answers calls of the three tools before the SDK's typed layer.
+class FrontServer(Server[Any]):
+    """The SDK's server, which also says that its lists may change."""
 
-    That layer parses an answer into models of one revision of the protocol: it drops what they do
-    not have and refuses a whole answer for one block that they do not know. What a middleware
-    returns goes out as it is.
-    """
-
-    def __init__(self, gateway: Gateway) -> None:
-        """Stand before `gateway`."""
-        self._gateway = gateway
-
-    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """The SDK's middleware interface."""
-        params = ctx.params or {}
-        tool = params.get("name")
-        parameters: object = params.get("arguments") or {}
-        ours = ctx.method == "tools/call" and isinstance(tool, str) and tool in SCHEMAS
-        if not ours or not isinstance(parameters, dict):
-            return await call_next(ctx)
-        caller = Caller.of(ctx)
-        result = await self._gateway.answer(str(tool), cast("dict[str, Any]", parameters), caller)
-        return for_client(result, caller)
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """See the SDK."""
+        changing = notification_options or NotificationOptions(prompts_changed=True, resources_changed=True)
+        return super().create_initialization_options(changing, experimental_capabilities, extensions)
 
 
-def build(gateway: Gateway) -> MCPServer:
+def build(gateway: Gateway) -> FrontServer:
     """The MCP server that clients of both eras talk to."""
+    tools = [_tool(name, gateway.settings) for name in SCHEMAS]
 
-    async def answer(tool: str, **parameters: Any) -> CallToolResult:
-        return CallToolResult.model_validate(await gateway.answer(tool, parameters, Caller()))
+    async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=tools)
 
-    async def list_available_mcps(query: str = "") -> CallToolResult:
-        return await answer("list_available_mcps", query=query)
-
-    async def load_mcp_tools(mcp_name: str, query: str = "") -> CallToolResult:
-        return await answer("load_mcp_tools", mcp_name=mcp_name, query=query)
-
-    async def call_mcp_tool(mcp_name: str, tool_name: str, arguments: dict[str, Any] | None = None) -> CallToolResult:
-        return await answer("call_mcp_tool", mcp_name=mcp_name, tool_name=tool_name, arguments=arguments)
-
-    return MCPServer(
+    offers = gateway.offers
+    server = FrontServer(
         NAME,
         title="MCP gateway",
         version=__version__,
         instructions=gateway.instructions(),
-        tools=[_tool(fn, gateway.settings) for fn in (list_available_mcps, load_mcp_tools, call_mcp_tool)],
-        middleware=[Door(gateway)],
+        on_list_tools=list_tools,
     )
+    for method in (*ANSWERED, *(("completion/complete",) if offers.complete_anything() else ())):
+        server.add_request_handler(method, RequestParams, _at_the_door)
+    server.middleware.append(gateway.door)
+    return server
 
 
-def _tool(fn: Callable[..., Any], settings: Settings) -> Tool:
-    reads = fn.__name__ != "call_mcp_tool"
+async def _at_the_door(ctx: Context, _: RequestParams) -> dict[str, Any]:
+    """Declares that there is an answer; `Door` gives it before this is reached."""
+    raise MCPError(METHOD_NOT_FOUND, "Method not found", ctx.method)
+
+
+def _tool(name: str, settings: Settings) -> Tool:
+    reads = name != "call_mcp_tool"
     meta: dict[str, Any] = {"anthropic/alwaysLoad": True}
     if not reads:
         chars = settings.max_result_chars or _MOST_RESULT_CHARS
         meta["anthropic/maxResultSizeChars"] = min(chars, _MOST_RESULT_CHARS)
-    tool = Tool.from_function(
-        fn,
-        description=DESCRIPTIONS[fn.__name__],
+    return Tool(
+        name=name,
+        description=DESCRIPTIONS[name],
+        input_schema=SCHEMAS[name],
         annotations=ToolAnnotations(read_only_hint=reads),
-        meta=meta,
-        structured_output=False,
+        _meta=meta,
     )
-    tool.parameters = SCHEMAS[fn.__name__]  # what is generated carries titles and defaults that cost tokens
-    return tool
 
 
 def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gateway:
@@ -300,27 +338,64 @@ def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gat
     return Gateway(settings, pool, redact)
 
 
+Work = Callable[[FrontServer, anyio.Event], Awaitable[None]]
+"""Serves until the client has left or the event is set."""
+
+
 async def serve(gateway: Gateway) -> host.Ending:
     """Serve over stdin and stdout until the client leaves or a signal comes; then stop every child."""
-    ending = host.Ending()
-    server = build(gateway)
-    lowlevel = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001 - the only way to streams of one's own
-    serving = anyio.CancelScope()
+
+    async def work(server: FrontServer, stop: anyio.Event) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_on, stop, tasks.cancel_scope)
+            async with host.stdio(gateway.pool.close) as (read, write):
+                logger.info("serving, version %s", __version__)
+                await server.run(read, write, server.create_initialization_options())
+            tasks.cancel_scope.cancel()
+
+    return await _serve(gateway, work)
+
+
+async def serve_http(gateway: Gateway, address: Address, hosts: tuple[str, ...]) -> host.Ending:
+    """Serve over Streamable HTTP until a signal comes; then stop every child.
+
+    Raises:
+        AddressError: It cannot listen there, or must not without a token.
+    """
+    from mcp_gateway import web  # noqa: PLC0415 - not for the serving of one client over stdio
+
+    token = gateway.settings.http_token
+    listener = listen(address, token)
+    bound = Address(address.host, listener.getsockname()[1])
+    allowed = web.security(bound, hosts)
+
+    async def work(server: FrontServer, stop: anyio.Event) -> None:
+        logger.info("serving %s, version %s", bound.url, __version__)
+        sys.stderr.write(f"Serving MCP at {bound.url}\n")
+        await web.serve(web.make_app(server, allowed, token), listener, stop)
+
+    return await _serve(gateway, work)
+
+
+async def _serve(gateway: Gateway, work: Work) -> host.Ending:
+    ending, stop = host.Ending(), anyio.Event()
 
     def end() -> None:
         gateway.pool.close()
-        serving.cancel()
+        stop.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ending.watch, end)  # armed outside the pool: a signal must not cut its clean-up short
-        async with gateway.pool as pool:
-            with serving:
-                async with host.stdio(pool.close) as (read, write):
-                    logger.info("serving, version %s", __version__)
-                    await lowlevel.run(read, write, lowlevel.create_initialization_options())
+        async with gateway:
+            await work(build(gateway), stop)
         tasks.cancel_scope.cancel()
     logger.info("ended")
     return ending
+
+
+async def _cancel_on(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def main(arguments: list[str]) -> int:
@@ -329,7 +404,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         from mcp_gateway import cli  # noqa: PLC0415 - typer and rich are not for the serving path
 
-        return cli.main(arguments, lambda: assemble(settings))
+        return cli.main(arguments, lambda: assemble(settings), serve_http)
     if sys.stdin is None or sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller
         os.write(2, b"mcp gateway: stdin and stdout are needed to serve a client; see gateway.py --help\n")
         return 2

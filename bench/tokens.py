@@ -26,9 +26,9 @@ from tokenizers import Tokenizer
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 import gateway as gateway_module
+from mcp_gateway.caller import Caller
 from mcp_gateway.config import RegistryFile
 from mcp_gateway.pool import Pool
-from mcp_gateway.relay import Caller
 from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
 from mcp_gateway.transport import Connector
@@ -132,7 +132,7 @@ async def learn(gateway: gateway_module.Gateway, names: Iterable[str]) -> dict[s
     costs: dict[str, int] = {}
     for name in names:
         try:
-            knowledge = await gateway.pool.knowledge(name)
+            knowledge = await gateway.pool.knowledge(name, Caller())
         except Exception as exc:  # noqa: BLE001 - a server that cannot be started here is left out
             print(f"{name}: {exc!s:.150}", file=sys.stderr)
             continue

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_gateway import results
+from mcp_gateway.caller import Caller
 from mcp_gateway.errors import BadParameters, GatewayError, UnknownTool
 from mcp_gateway.knowledge import Knowledge, Tool
 from mcp_gateway.menu import counted
@@ -63,7 +64,7 @@ class Builtin:
         self._store = store
         self._budget = budget
 
-    async def call(self, tool: str, arguments: Mapping[str, Any]) -> Result:
+    async def call(self, tool: str, arguments: Mapping[str, Any], caller: Caller) -> Result:
         """The answer of one tool.
 
         Raises:
@@ -74,9 +75,9 @@ class Builtin:
         if tool == "status":
             return text_result(self._status())
         if tool == "restart":
-            return text_result(self._restart(self._server(tool, arguments)))
+            return text_result(self._restart(self._server(tool, arguments), caller))
         if tool == "refresh":
-            return text_result(await self._refresh(self._server(tool, arguments)))
+            return text_result(await self._refresh(self._server(tool, arguments), caller))
         raise UnknownTool(RESERVED, tool, near_names(tool, KNOWLEDGE.names))
 
     def _read(self, arguments: Mapping[str, Any]) -> str:
@@ -106,12 +107,12 @@ class Builtin:
             lines.append(f"{name}: {state}, {tools}{f' ({reason})' if reason else ''}")
         return "\n".join(lines) or "No servers are configured."
 
-    def _restart(self, name: str) -> str:
-        count = self._pool.restart(name)
+    def _restart(self, name: str, caller: Caller) -> str:
+        count = self._pool.restart(name, caller.client)
         return f'{counted(count, "run")} of "{name}" told to stop; the next call starts it afresh.'
 
-    async def _refresh(self, name: str) -> str:
-        knowledge = await self._pool.knowledge(name, fresh=True)
+    async def _refresh(self, name: str, caller: Caller) -> str:
+        knowledge = await self._pool.knowledge(name, caller, fresh=True)
         return f'"{name}" is ready with {counted(len(knowledge.tools), "tool")}.'
 
     def _server(self, tool: str, arguments: Mapping[str, Any]) -> str:

@@ -241,9 +241,6 @@ class Catalog:
         self._data_version = -1
 
     def _without_secrets(self, knowledge: Knowledge) -> Knowledge:
-        written = json.dumps([knowledge.tools, knowledge.instructions, knowledge.title, knowledge.tools_error])
+        written = json.dumps({name: getattr(knowledge, name) for name in database.FIELDS})
         clean = self._redact(written)
-        if clean == written:
-            return knowledge
-        tools, instructions, title, tools_error = json.loads(clean)
-        return Knowledge(tuple(tools), instructions, title, tools_error)
+        return knowledge if clean == written else database.knowledge_of(json.loads(clean))

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import anyio
+import anyio.to_thread
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mcp_gateway import __version__, menu, stats
+from mcp_gateway.address import Address, AddressError, parse_address
 from mcp_gateway.arguments import as_object
+from mcp_gateway.caller import Caller
 from mcp_gateway.errors import (
     GatewayError,
     ProtocolRefusal,
@@ -29,8 +32,8 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.host import Ending
 from mcp_gateway.pool import Pool
-from mcp_gateway.relay import Caller
 from mcp_gateway.results import Result, refused
+from mcp_gateway.settings import Settings
 
 _AT_ONCE = 4
 """Servers that `check` starts at the same time; launchers compete for the network and the disk."""
@@ -65,6 +68,15 @@ class Front(Protocol):
         """The text without secrets."""
         ...
 
+    @property
+    def settings(self) -> Settings:
+        """What a person has set."""
+        ...
+
+
+ServeHttp = Callable[[Any, Address, tuple[str, ...]], Awaitable[Ending]]
+"""Serves a front at an address, under these names."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -89,10 +101,10 @@ Query = Annotated[str, typer.Argument(help="Words that say what you want to do."
 Name = Annotated[str, typer.Argument(help="The server's name.", show_default=False)]
 
 
-def main(arguments: list[str], make: Callable[[], Front]) -> int:
+def main(arguments: list[str], make: Callable[[], Front], serve_http: ServeHttp) -> int:
     """Run one command; `make` builds the gateway when a command needs it."""
     try:
-        code = _app(make)(arguments, prog_name="gateway.py", standalone_mode=False)
+        code = _app(make, serve_http)(arguments, prog_name="gateway.py", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except typer.TyperException as exc:
@@ -101,9 +113,9 @@ def main(arguments: list[str], make: Callable[[], Front]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _app(make: Callable[[], Front]) -> typer.Typer:
+def _app(make: Callable[[], Front], serve_http: ServeHttp) -> typer.Typer:
     app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-    commands = Commands(make)
+    commands = Commands(make, serve_http)
     app.callback(invoke_without_command=True)(commands.about)
     app.command("list")(commands.list_servers)
     app.command("load")(commands.load)
@@ -111,15 +123,19 @@ def _app(make: Callable[[], Front]) -> typer.Typer:
     app.command("check")(commands.check)
     app.command("refresh")(commands.refresh)
     app.command("stats")(commands.stats)
+    app.command("login")(commands.login)
+    app.command("logout")(commands.logout)
+    app.command("serve")(commands.serve)
     return app
 
 
 class Commands:
     """One method a command; typer reads its parameters and its docstring."""
 
-    def __init__(self, make: Callable[[], Front]) -> None:
+    def __init__(self, make: Callable[[], Front], serve_http: ServeHttp) -> None:
         """Build the gateway by `make`, when a command needs it."""
         self._make = make
+        self._serve_http = serve_http
 
     def about(
         self,
@@ -142,7 +158,7 @@ class Commands:
         """Show a server's instructions and tools; it is started if it is not known yet."""
         front = self._make()
         if as_json:
-            knowledge = _run(front, lambda: _patiently(lambda: front.pool.knowledge(name)))
+            knowledge = _run(front, lambda: _patiently(lambda: front.pool.knowledge(name, Caller())))
             _say(_json({"name": name, "instructions": knowledge.instructions, "tools": knowledge.tools}))
         else:
             parameters = {"mcp_name": name, "query": query}
@@ -204,6 +220,42 @@ class Commands:
             console.print(f"{cost:>9,}  {name}, directly", markup=False)
         console.print(f"{sum(direct.values()):>9,}  all of them, directly\n{own:>9,}  the gateway", markup=False)
 
+    def login(
+        self,
+        name: Name,
+        paste: Annotated[bool, typer.Option("--paste", help="Open no browser here; paste the URL it ends on.")] = False,  # noqa: FBT002
+    ) -> None:
+        """Log in at a remote server (OAuth); the gateway refreshes the log-in by itself from then on."""
+        from mcp_gateway import browser  # noqa: PLC0415 - few commands need it
+
+        front = self._make()
+        ways = browser.Ways(
+            say=_tell,
+            paste=_read_line if paste or sys.stdin.isatty() else None,
+            browse=(lambda _: False) if paste else browser.webbrowser.open,
+        )
+        _say(_run(front, lambda: browser.log_in(front.pool.entry(name), front.settings.home, ways)))
+
+    def logout(self, name: Name) -> None:
+        """Forget the log-in at a remote server, and have it revoked where the server can."""
+        from mcp_gateway import browser  # noqa: PLC0415 - few commands need it
+
+        front = self._make()
+        _say(_run(front, lambda: browser.log_out(front.pool.entry(name), front.settings.home)))
+
+    def serve(
+        self,
+        http: Annotated[str, typer.Option(help="HOST:PORT to listen on; 127.0.0.1 where no host is named.")],
+        allow_host: Annotated[list[str] | None, typer.Option(help="A further name that clients reach it by.")] = None,
+    ) -> None:
+        """Serve MCP over Streamable HTTP, for several clients at once."""
+        try:
+            address = parse_address(http)
+            ending = anyio.run(self._serve_http, self._make(), address, tuple(allow_host or ()))
+        except AddressError as exc:
+            raise typer.BadParameter(str(exc), param_hint="--http") from exc
+        ending.die()
+
 
 def _table(figures: list[stats.Figures]) -> Table:
     table = Table("server", "tool")
@@ -221,6 +273,17 @@ def _say(text: str) -> None:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _tell(text: str) -> None:
+    """Shows a person what is not the answer of the command."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+async def _read_line() -> str:
+    """A line that the person types; empty where no more can come."""
+    return await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
 
 
 def _run(front: Front, job: Callable[[], Awaitable[_T]]) -> _T:
@@ -270,7 +333,7 @@ async def _patiently(job: Callable[[], Awaitable[_T]]) -> _T:
             continue
 
 
-async def _print_progress(progress: float, total: float | None, message: str | None) -> None:
+async def _print_progress(progress: float, total: float | None = None, message: str | None = None) -> None:
     of = f"/{total:g}" if total else ""
     amount = f"{progress:g}{of} " if progress >= 1 or total else ""
     sys.stderr.write(f"{amount}{message or ''}\n")
@@ -338,7 +401,7 @@ async def _check_all(front: Front, names: list[str], tell: Console) -> list[Verd
 async def _check(front: Front, name: str) -> Verdict:
     started = anyio.current_time()
     try:
-        knowledge = await _patiently(lambda: front.pool.knowledge(name, fresh=True))
+        knowledge = await _patiently(lambda: front.pool.knowledge(name, Caller(), fresh=True))
     except GatewayError as exc:
         return Verdict(name, ok=False, text=front.redact(_why(exc)), tools=None, seconds=_since(started))
     seconds = _since(started)

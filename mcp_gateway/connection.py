@@ -9,39 +9,33 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from mcp.client import ClientSession, IncomingMessage
-from mcp.client.subscriptions import SubscriptionLost, listen
-from mcp.shared.dispatcher import CallOptions, ProgressFnT
+from mcp.client import ClientSession
+from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError
-from mcp.shared.inbound import (
-    MCP_METHOD_HEADER,
-    MCP_NAME_HEADER,
-    MCP_PROTOCOL_VERSION_HEADER,
-    encode_header_value,
-    mcp_param_headers,
-    x_mcp_header_map,
-)
+from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_PROTOCOL_VERSION_HEADER
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
     CLIENT_INFO_META_KEY,
     CONNECTION_CLOSED,
+    LOG_LEVEL_META_KEY,
+    METHOD_NOT_FOUND,
     PROTOCOL_VERSION_META_KEY,
     Implementation,
-    LoggingMessageNotificationParams,
-    ToolListChangedNotification,
 )
 from pydantic import ValidationError
 
 from mcp_gateway import __version__, logs
+from mcp_gateway.caller import Caller, Client, Json
 from mcp_gateway.catalog import Catalog
+from mcp_gateway.conversation import Conversation
 from mcp_gateway.errors import (
     CallTimedOut,
     GatewayError,
@@ -52,25 +46,22 @@ from mcp_gateway.errors import (
     http_advice,
 )
 from mcp_gateway.knowledge import Era, Knowledge
-from mcp_gateway.listing import list_tools
+from mcp_gateway.learner import Learner, OnChange, following
+from mcp_gateway.link import Link
 from mcp_gateway.negotiation import negotiate
+from mcp_gateway.peer import Peer
 from mcp_gateway.registry import Entry, TimeLimit
+from mcp_gateway.request import Request
 from mcp_gateway.settings import forever_if_zero
-from mcp_gateway.transport import Connect, Link
+from mcp_gateway.transport import Connect
 
 logger = logging.getLogger(logs.LOGGER)
 
 CLIENT_INFO = Implementation(name="claude-mcp-gateway", version=__version__)
+_CLIENT_INFO = CLIENT_INFO.model_dump(by_alias=True, exclude_none=True)
 
-_ENVELOPE: Mapping[str, Any] = {
-    CLIENT_INFO_META_KEY: CLIENT_INFO.model_dump(by_alias=True, exclude_none=True),
-    CLIENT_CAPABILITIES_META_KEY: {},
-}
-"""What every request to a 2026-07-28 server carries beside the version."""
-
-_SETTLING = 0.5
-"""Seconds to wait after a notice of changed tools for others: some servers send four at once."""
 _LONGEST_SLEEP = 86_400.0
+_LEARNING_LIMIT = 30.0
 _LAST_WORDS_LIMIT = 1.0
 """How long a caller waits for the owner to learn why a server died."""
 
@@ -82,55 +73,67 @@ class Limits:
     start: TimeLimit
     operation: TimeLimit
     idle: TimeLimit
+    question: TimeLimit
+
+
+def _nothing(_: str) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """One `tools/call` as it goes to a server.
+class Surroundings:
+    """What a run is given by those who start it.
 
     Attributes:
-        tool: The tool's name.
-        params: All parameters of the request; what the client sent beside the arguments included.
-        on_progress: Receives the server's progress.
-        schema: The tool's input schema, if known; HTTP servers may want some arguments as headers.
+        connect: Opens the way to the server.
+        catalog: Keeps what is learnt.
+        client: The client that the run works for.
+        on_change: Told of a feature whose lists are others than before.
+        on_update: Told of the URI of a resource that has changed.
     """
 
-    tool: str
-    params: Mapping[str, Any]
-    on_progress: ProgressFnT | None = None
-    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    connect: Connect
+    catalog: Catalog
+    client: Client = field(default_factory=Client)
+    on_change: OnChange = _nothing
+    on_update: Callable[[str], None] = _nothing
 
 
 class Connection:
     """One run of one server."""
 
-    def __init__(self, entry: Entry, connect: Connect, limits: Limits, catalog: Catalog) -> None:
-        """Prepare a run; nothing starts before `run`. What it learns goes into `catalog`."""
+    def __init__(self, entry: Entry, limits: Limits, given: Surroundings) -> None:
+        """Prepare a run; nothing starts before `run`."""
         self.entry = entry
         self.limits = limits
+        self.client = given.client
         self.settled = anyio.Event()
         self.ended = anyio.Event()
         self.failure: GatewayError | None = None
         self.started_at = anyio.current_time()
-        self.era: Era | None = catalog.era(entry)
-        self.knowledge: Knowledge | None = None
+        self.era: Era | None = given.catalog.era(entry)
         self.in_flight = 0
         self.stop_reason = ""
+        self.learner = Learner(entry, given.catalog, self._list_page, given.on_change)
         self._ready = False
-        self._connect = connect
-        self._catalog = catalog
+        self._given = given
         self._stop = anyio.Event()
         self._quiet = anyio.Event()
         self._last_used = self.started_at
+        self._talk = Conversation(entry.name, given.client, limits.question, given.on_update)
         self._link: Link | None = None
         self._dispatcher: JSONRPCDispatcher[Any] | None = None
         self._session: ClientSession | None = None
         self._tasks: TaskGroup | None = None
-        self._tools_changed = anyio.Event()
         self._ids = itertools.count(1_000_000)
 
     def __repr__(self) -> str:
         return f"<Connection {self.entry.name} {self.state}>"
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the server has said of itself so far."""
+        return self.learner.knowledge or Knowledge()
 
     @property
     def state(self) -> str:
@@ -160,7 +163,7 @@ class Connection:
     async def run(self) -> None:
         """Own the run: start, serve until there is a reason to stop, clean up. Never raises."""
         try:
-            async with self._connect(self.entry) as link:
+            async with self._given.connect(self.entry) as link:
                 self._link = link
                 await self._serve(link)
         except Exception as exc:  # noqa: BLE001 - the one boundary: a run that fails hurts no other
@@ -177,74 +180,56 @@ class Connection:
             tasks.start_soon(_cancel_on, self._stop, tasks.cancel_scope)
             self._tasks = tasks
             dispatcher = JSONRPCDispatcher[Any](link.read, link.write)
-            async with ClientSession(
-                dispatcher=dispatcher,
-                client_info=CLIENT_INFO,
-                message_handler=self._on_message,
-                logging_callback=self._on_log,
-            ) as session:
+            peer = Peer(dispatcher, self.client.capabilities, self._asked, self._heard)
+            async with ClientSession(dispatcher=peer, client_info=CLIENT_INFO) as session:
                 self._dispatcher, self._session = dispatcher, session
                 try:
                     await self._start(session)
-                    tasks.start_soon(self._keep_fresh)
-                    if self.era == "modern":
-                        tasks.start_soon(self._listen, session)
                     if self.failure is None:
+                        self._look_after(session, tasks)
                         await self._until_idle()
                 finally:
                     link.ended.set()  # before the session ends and wakes those who wait for answers
             tasks.cancel_scope.cancel()
 
+    def _look_after(self, session: ClientSession, tasks: TaskGroup) -> None:
+        """What goes on beside the calls."""
+        tasks.start_soon(self.learner.keep_fresh)
+        if self.era == "modern":
+            tasks.start_soon(self.learner.listen, session)
+        elif self.client.log_level:
+            tasks.start_soon(self.set_log_level, self.client.log_level)
+
     async def _start(self, session: ClientSession) -> None:
         limit = self.limits.start
         with anyio.move_on_after(limit.seconds) as scope:
             self.era = await negotiate(session, self.era)
-            self._catalog.remember_era(self.entry, self.era)
-            await self._introduce(session)
+            self._given.catalog.remember_era(self.entry, self.era)
+            await self.learner.introduce(session)
             self._ready = True
         if scope.cancelled_caught:
             # A server that never answered may be one that hangs on the question: ask the old way next.
-            self._catalog.remember_era(self.entry, "handshake")
+            self._given.catalog.remember_era(self.entry, "handshake")
             self._fail(self._not_started(f"it was not ready after {limit.seconds:g} s ({limit.source})"))
             return
         self._last_used = anyio.current_time()
         self.settled.set()
-        logger.info("%s is ready: %d tools", self.entry.name, len(self.knowledge.tools if self.knowledge else ()))
-
-    async def _introduce(self, session: ClientSession) -> None:
-        info = session.server_info
-        title = (info.title or info.name) if info else ""
-        tools, error = await list_tools(self._list_page)
-        before = self._catalog.recall(self.entry) if error and not tools else None
-        tools = before.tools if before is not None else tools
-        self._learn(Knowledge(tools, session.instructions or "", title, error))
-
-    def _learn(self, knowledge: Knowledge) -> None:
-        self.knowledge = knowledge
-        self._catalog.remember(self.entry, knowledge)
+        logger.info("%s is ready: %d tools", self.entry.name, len(self.knowledge.tools))
 
     async def relist(self, *, again: bool = False) -> None:
-        """Ask for the tools again, if there is a reason to: they changed, could not be listed, or `again`."""
-        known = self.knowledge
-        if known is None or not (self._tools_changed.is_set() or known.tools_error or again):
-            return
-        self._tools_changed = anyio.Event()
-        with suppress(MCPError):
-            tools, error = await list_tools(self._list_page)
-            self._learn(replace(known, tools=tools or known.tools if error else tools, tools_error=error))
+        """Ask for the tools again, see `Learner.relist_tools`."""
+        await self.learner.relist_tools(again=again)
 
-    async def _keep_fresh(self) -> None:
-        """Learn changed tools anew, once for many notices that come together."""
-        while True:
-            await self._tools_changed.wait()
-            await anyio.sleep(_SETTLING)
-            await self.relist()
+    async def learnt(self) -> None:
+        """Wait until all lists of the server have been asked for."""
+        with anyio.move_on_after(_LEARNING_LIMIT):
+            await self.learner.whole.wait()
 
-    async def _list_page(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._send("tools/list", params, {})
+    async def _list_page(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._send(Request(method, params, Caller(self.client)), {})
 
     async def call(self, request: Request) -> dict[str, Any]:
-        """Sends `tools/call`; the result exactly as the server sent it.
+        """Sends a request; the result exactly as the server sent it.
 
         Raises:
             ProtocolRefusal: The server answered with an error of the protocol.
@@ -253,44 +238,91 @@ class Connection:
         """
         request_id = next(self._ids)
         opts: CallOptions = {"request_id": request_id, "cancel_on_abandon": False}
-        if request.on_progress is not None:
-            opts["on_progress"] = request.on_progress
-        if self.entry.kind != "stdio":
-            opts["headers"] = _call_headers(request)
+        if request.caller.progress is not None:
+            opts["on_progress"] = request.caller.progress
         try:
-            with anyio.move_on_after(self.limits.operation.seconds):
-                return await self._send("tools/call", request.params, opts)
+            with self._talk.timed(self.limits.operation.seconds):
+                return await self._send(request, opts)
             self._tell_cancelled(request_id, "timed out")
         except anyio.get_cancelled_exc_class():
             self._tell_cancelled(request_id, "the client gave up")
             raise
         except MCPError as exc:
+            if exc.code == CONNECTION_CLOSED and self._link is not None and request_id in self._link.dropped:
+                raise ServerGone(self.entry.name, "broke off its answer", lacks=self.entry.lacks) from exc
             if self._lost(request_id, exc):
                 raise await self._gone(request_id) from exc
             raise self._refusal(request_id, exc) from exc
         finally:
             self._forget(request_id)
-        raise CallTimedOut(self.entry.name, request.tool, self.limits.operation.source)
+        raise CallTimedOut(self.entry.name, request.what, self.limits.operation.source)
 
-    async def _send(self, method: str, params: Mapping[str, Any], opts: CallOptions) -> dict[str, Any]:
+    async def _send(self, request: Request, opts: CallOptions) -> dict[str, Any]:
         """Sends a request past the SDK's typed layer, so that the answer is neither parsed twice nor refused."""
         session, dispatcher = self._session, self._dispatcher
         if session is None or dispatcher is None:
             raise MCPError(CONNECTION_CLOSED, "not connected")
         version = session.protocol_version or ""
         if self.entry.kind != "stdio":
-            known = opts.get("headers", {})
-            opts["headers"] = {MCP_PROTOCOL_VERSION_HEADER: version, MCP_METHOD_HEADER: method, **known}
+            headers = {MCP_PROTOCOL_VERSION_HEADER: version, MCP_METHOD_HEADER: request.method}
+            opts["headers"] = {**headers, **request.headers()}
+        params = request.params
         if self.era == "modern":
-            envelope = {**params.get("_meta", {}), **_ENVELOPE, PROTOCOL_VERSION_META_KEY: version}
-            params = {**params, "_meta": envelope}
-        return await dispatcher.send_raw_request(method, params, opts)
+            params = {**params, "_meta": {**params.get("_meta", {}), **_envelope(request.caller, version)}}
+        return await dispatcher.send_raw_request(request.method, params, opts)
+
+    async def set_log_level(self, level: str) -> None:
+        """Ask a server of the handshake era for log messages from that level on."""
+        if self.era == "handshake" and self.knowledge.offers("logging"):
+            await self._quietly(Request("logging/setLevel", {"level": level}))
+
+    async def tell(self, method: str) -> None:
+        """Sends a notification without parameters to a server of the handshake era."""
+        if self._dispatcher is not None and self.era == "handshake":
+            await self._dispatcher.notify(method, None)
+
+    @asynccontextmanager
+    async def subscribed(self, uri: str) -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+        """For as long as the block lasts, the server tells of changes of a resource; yields what waits for the end.
+
+        Raises:
+            GatewayError: The server refuses.
+        """
+        if self.era == "modern" and self._session is not None:
+            async with following(self._session, resource_subscriptions=[uri]) as lasts:
+                yield lasts
+            return
+        await self.call(Request("resources/subscribe", {"uri": uri}))
+        try:
+            yield self.ended.wait
+        finally:
+            with anyio.move_on_after(_LAST_WORDS_LIMIT, shield=True):
+                if self.usable:
+                    await self._quietly(Request("resources/unsubscribe", {"uri": uri}))
+
+    async def _quietly(self, request: Request) -> None:
+        """Sends a request that nobody waits for."""
+        try:
+            await self.call(request)
+        except GatewayError as exc:
+            logger.info("%s: %s: %s", self.entry.name, request.method, exc)
+
+    async def _asked(self, method: str, params: Json) -> dict[str, Any]:
+        """A question of the server; a modern one may not ask this way."""
+        if self._session is None or self._session.initialize_result is None:
+            raise MCPError(METHOD_NOT_FOUND, "Method not found", method)
+        return await self._talk.asked(method, params)
+
+    async def _heard(self, method: str, params: Json) -> None:
+        """A notification of the server."""
+        self.learner.note(method)
+        await self._talk.heard(method, params)
 
     def _refusal(self, request_id: int, exc: MCPError) -> GatewayError:
         """What the server answered, or what HTTP answered in its place."""
         status = self._link.statuses.get(request_id) if self._link is not None else None
         if status is not None:
-            return HttpRefused(self.entry.name, status)
+            return HttpRefused(self.entry.name, status, self.entry.login)
         return ProtocolRefusal(exc.code, exc.message, exc.data)
 
     def _tell_cancelled(self, request_id: int, reason: str) -> None:
@@ -325,15 +357,17 @@ class Connection:
         if self._link is not None:
             self._link.statuses.pop(request_id, None)
             self._link.expired.discard(request_id)
+            self._link.dropped.discard(request_id)
             if self._link.written is not None:
                 self._link.written.discard(request_id)
 
     @contextmanager
-    def used(self) -> Generator[None]:
-        """Counts as load, and keeps the run from being idle, for as long as the block lasts."""
+    def used(self, caller: Caller | None = None) -> Generator[None]:
+        """Counts as load, keeps the run from being idle, and can be asked, for as long as the block lasts."""
         self.in_flight += 1
         try:
-            yield
+            with self._talk.serving(caller):
+                yield
         finally:
             self.in_flight -= 1
             self._last_used = anyio.current_time()
@@ -354,25 +388,6 @@ class Connection:
         self.stop(f"was stopped after {limit:g} s without a call")
         logger.info("%s %s", self.entry.name, self.stop_reason)
 
-    async def _listen(self, session: ClientSession) -> None:
-        """Hears of changed tools from a 2026-07-28 server, which says so only to those who ask."""
-        capabilities = session.server_capabilities
-        if capabilities is None or capabilities.tools is None or not capabilities.tools.list_changed:
-            return
-        try:
-            async with listen(session, tools_list_changed=True) as events:
-                async for _ in events:
-                    self._tools_changed.set()
-        except (MCPError, SubscriptionLost, TimeoutError) as exc:
-            logger.info("%s: no news of changed tools: %s", self.entry.name, exc)
-
-    async def _on_message(self, message: IncomingMessage) -> None:
-        if isinstance(message, ToolListChangedNotification):
-            self._tools_changed.set()
-
-    async def _on_log(self, params: LoggingMessageNotificationParams) -> None:
-        logger.info("%s says (%s): %.500s", self.entry.name, params.level, params.data)
-
     def _note_failure(self, exc: Exception) -> None:
         cause = _only(exc)
         if self._ready:
@@ -390,7 +405,7 @@ class Connection:
     def _explain(self, cause: BaseException) -> str:
         statuses = self._link.statuses if self._link is not None else {}
         if isinstance(cause, MCPError) and statuses:
-            return f"{self.entry.url} {http_advice(list(statuses.values())[-1])}"
+            return f"{self.entry.url} {http_advice(list(statuses.values())[-1], self.entry.login)}"
         if self.entry.kind != "stdio" and not isinstance(cause, MCPError | ValidationError):
             return f"{self.entry.url} cannot be reached ({cause or type(cause).__name__})"
         return _explain(cause)
@@ -405,11 +420,15 @@ class Connection:
         return self._link.last_words() if self._link is not None else ""
 
 
-def _call_headers(request: Request) -> dict[str, str]:
-    """What a server over HTTP reads from headers; specification 2026-07-28, basic/transports."""
-    arguments = cast("Mapping[str, Any]", request.params.get("arguments") or {})
-    mapped = mcp_param_headers(x_mcp_header_map(request.schema), arguments)
-    return {MCP_NAME_HEADER: encode_header_value(request.tool), **mapped}
+def _envelope(caller: Caller, version: str) -> dict[str, Any]:
+    """What every request to a 2026-07-28 server carries."""
+    envelope: dict[str, Any] = {
+        PROTOCOL_VERSION_META_KEY: version,
+        CLIENT_INFO_META_KEY: _CLIENT_INFO,
+        CLIENT_CAPABILITIES_META_KEY: caller.client.capabilities,
+    }
+    level = caller.log_level or caller.client.log_level
+    return {**envelope, LOG_LEVEL_META_KEY: level} if level else envelope
 
 
 async def _cancel_on(event: anyio.Event, scope: anyio.CancelScope) -> None:

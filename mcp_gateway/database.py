@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 from mcp_gateway import search
 from mcp_gateway.knowledge import Call, Era, Knowledge, Tool, definition_hash
 from mcp_gateway.registry import Entry
 
-_VERSION = 1
+_VERSION = 2
+FIELDS = ("tools", "instructions", "title", "tools_error", "prompts", "resources", "templates", "capabilities")
+"""All that is kept of what a server says."""
+_OFFERS = FIELDS[4:]
+"""What stands in one column, for nothing is looked up in it."""
 _BUSY_SECONDS = 0.5
 """How long another gateway may keep the file locked before this one goes on without it."""
 _WAL_TRIES = 10
@@ -31,7 +36,8 @@ _KEPT_FINGERPRINTS = 3
 _SCHEMA = f"""
 CREATE TABLE servers (
     name TEXT NOT NULL, fingerprint TEXT NOT NULL, era TEXT, title TEXT NOT NULL, instructions TEXT NOT NULL,
-    tools_error TEXT NOT NULL, seen REAL NOT NULL, PRIMARY KEY (name, fingerprint)
+    tools_error TEXT NOT NULL, seen REAL NOT NULL, offers TEXT NOT NULL DEFAULT '{{}}',
+    PRIMARY KEY (name, fingerprint)
 );
 CREATE TABLE tools (
     id INTEGER PRIMARY KEY, server TEXT NOT NULL, fingerprint TEXT NOT NULL, position INTEGER NOT NULL,
@@ -49,6 +55,10 @@ CREATE TABLE calls (
 CREATE INDEX calls_by_time ON calls (at);
 PRAGMA user_version = {_VERSION};
 """  # noqa: S608 - names and numbers of our own
+_SINCE_VERSION_1 = f"""
+ALTER TABLE servers ADD COLUMN offers TEXT NOT NULL DEFAULT '{{}}';
+PRAGMA user_version = {_VERSION};
+"""
 _MATCHES = f"SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT {_HITS_A_TERM}"  # noqa: S608
 _OF_ONE = "MATCH ? AND rowid IN (SELECT id FROM tools WHERE (server, fingerprint) = (?, ?))"
 _MATCHES_OF_ONE = _MATCHES.replace("MATCH ?", _OF_ONE)
@@ -94,11 +104,11 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
     try:
         _use_wal(db)
         db.execute("PRAGMA synchronous = NORMAL")
-        if _version(db) == 0:
-            db.execute("BEGIN IMMEDIATE")  # another gateway may be creating the same file
-            if _version(db) == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    db.execute(statement)
+        if _version(db) < _VERSION:
+            db.execute("BEGIN IMMEDIATE")  # another gateway may be doing the same
+            steps = {0: _SCHEMA, 1: _SINCE_VERSION_1}.get(_version(db), "")
+            for statement in steps.split(";\n"):
+                db.execute(statement)
             db.execute("COMMIT")
         _check_version(db)
     except BaseException:
@@ -127,26 +137,41 @@ def _version(db: sqlite3.Connection) -> int:
 def read(db: sqlite3.Connection, key: tuple[str, str]) -> Knowledge | None:
     """What is known under a key."""
     found = db.execute(
-        "SELECT title, instructions, tools_error FROM servers WHERE (name, fingerprint) = (?, ?) AND seen > 0", key
+        "SELECT title, instructions, tools_error, offers FROM servers WHERE (name, fingerprint) = (?, ?) AND seen > 0",
+        key,
     ).fetchone()
     if found is None:
         return None
     rows = db.execute("SELECT definition FROM tools WHERE (server, fingerprint) = (?, ?) ORDER BY position", key)
-    title, instructions, tools_error = found
-    tools = [json.loads(row[0]) for row in rows]
-    if not all(isinstance(tool, dict) for tool in tools):
-        raise ValueError("a tool in the catalog is no object")
-    return Knowledge(tuple(tools), instructions, title, tools_error)
+    title, instructions, tools_error, offers = found
+    values = {"tools": [json.loads(row[0]) for row in rows], **json.loads(offers)}
+    return knowledge_of({**values, "title": title, "instructions": instructions, "tools_error": tools_error})
+
+
+def knowledge_of(values: Mapping[str, Any]) -> Knowledge:
+    """What was kept, as it was before.
+
+    Raises:
+        ValueError: It was never kept by a gateway.
+    """
+    lists: dict[str, Any] = {
+        name: tuple(cast("list[Any]", value)) for name, value in values.items() if isinstance(value, list)
+    }
+    if not all(isinstance(item, dict) for items in lists.values() for item in items):
+        raise ValueError("an item in the catalog is no object")
+    return Knowledge(**{**values, **lists})
 
 
 def write(db: sqlite3.Connection, key: tuple[str, str], knowledge: Knowledge) -> None:
     """Replaces what is known under a key."""
+    texts = map(_text, (knowledge.title, knowledge.instructions, knowledge.tools_error))
     db.execute("BEGIN IMMEDIATE")
     try:
         db.execute(
-            "INSERT INTO servers VALUES (?, ?, NULL, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title, "
-            "instructions = excluded.instructions, tools_error = excluded.tools_error, seen = excluded.seen",
-            (*key, _text(knowledge.title), _text(knowledge.instructions), _text(knowledge.tools_error), time.time()),
+            "INSERT INTO servers VALUES (?, ?, NULL, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title, "
+            "instructions = excluded.instructions, tools_error = excluded.tools_error, seen = excluded.seen, "
+            "offers = excluded.offers",
+            (*key, *texts, time.time(), json.dumps({name: getattr(knowledge, name) for name in _OFFERS})),
         )
         _write_tools(db, key, knowledge.tools)
         _forget_old(db, key[0])
@@ -197,7 +222,8 @@ def _forget_old(db: sqlite3.Connection, name: str) -> None:
 def write_era(db: sqlite3.Connection, key: tuple[str, str], era: Era) -> None:
     """Keeps how a server was reached."""
     db.execute(
-        "INSERT INTO servers VALUES (?, ?, ?, '', '', '', 0) ON CONFLICT DO UPDATE SET era = excluded.era", (*key, era)
+        "INSERT INTO servers VALUES (?, ?, ?, '', '', '', 0, '{}') ON CONFLICT DO UPDATE SET era = excluded.era",
+        (*key, era),
     )
 
 

@@ -15,6 +15,11 @@ the text.
     ├── StartPaused        wait until the time that is given
     ├── CallTimedOut       ask for less, or raise the limit
     ├── ServerGone         check whether the tool acted, then call again
+    ├── NotWaiting         make the call again: what it had asked is not waiting any more
+    ├── CannotAsk          use a client that can answer what the server asks
+    ├── NotCarried         use the server directly for what the gateway does not pass on
+    ├── UnknownPrompt      choose one of these prompts
+    ├── UnknownResource    choose a resource that is listed
     ├── HttpRefused        a person looks at the URL or the headers
     └── ProtocolRefusal    what the child refused on the wire, with its own code and data
 """
@@ -147,12 +152,12 @@ class CallTimedOut(GatewayError):
     """The child did not answer in time and was told to stop; it stays usable."""
 
     server: str
-    tool: str
+    what: str
     limit: str
 
     def __str__(self) -> str:
         return (
-            f'The tool "{self.tool}" of "{self.server}" did not answer in time ({self.limit}). '
+            f'{self.what} of "{self.server}" did not answer in time ({self.limit}). '
             "The call was cancelled and may have acted in part; the server stays usable. "
             "Ask for less at once, or raise that limit."
         )
@@ -185,14 +190,75 @@ class ServerGone(GatewayError):
 
 
 @dataclass(eq=False)
+class CannotAsk(GatewayError):
+    """A server wants to know something before it answers, and nobody can tell it."""
+
+    server: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f'The server "{self.server}" asks for input before it answers, and {self.reason}.'
+
+
+@dataclass(eq=False)
+class NotCarried(GatewayError):
+    """The server answered with something that only an extension of the protocol can go on with."""
+
+    server: str
+    kind: str
+
+    def __str__(self) -> str:
+        return (
+            f'The server "{self.server}" answered with a "{self.kind}", which belongs to an extension of the protocol '
+            "that this gateway does not carry. Use another tool, or that server without the gateway."
+        )
+
+
+@dataclass(eq=False)
+class UnknownPrompt(GatewayError):
+    """No known server has that prompt."""
+
+    name: str
+    near: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        near = f" Did you mean {_quoted(self.near)}?" if self.near else ""
+        return f'There is no prompt "{self.name}".{near} Prompts are named server__prompt.'
+
+
+@dataclass(eq=False)
+class UnknownResource(GatewayError):
+    """No known server owns that resource."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return f'No known server has the resource "{self.uri}".'
+
+
+@dataclass(eq=False)
+class NotWaiting(GatewayError):
+    """A client answers a question that nobody asks (any more)."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            "The call that this answers is not waiting for it: it was answered already, its server has ended, or more "
+            f"than {self.seconds:g} s have passed (GATEWAY_QUESTION_TIMEOUT). Make the call again without answers."
+        )
+
+
+@dataclass(eq=False)
 class HttpRefused(GatewayError):
     """A server over HTTP answered a request with an error of HTTP and none of the protocol."""
 
     server: str
     status: str
+    login: str = ""
 
     def __str__(self) -> str:
-        return f'The server "{self.server}" {http_advice(self.status)}.'
+        return f'The server "{self.server}" {http_advice(self.status, self.login)}.'
 
 
 class ProtocolRefusal(GatewayError):
@@ -206,8 +272,13 @@ class ProtocolRefusal(GatewayError):
         self.data = data
 
 
-def http_advice(status: str) -> str:
-    """What a status such as `401 Unauthorized` asks of a person, as the end of a sentence."""
+def http_advice(status: str, login: str = "") -> str:
+    """What a status such as `401 Unauthorized` asks of a person, as the end of a sentence.
+
+    `login` is the command that logs in, where that is the way.
+    """
+    if status[:3] in {"401", "403"} and login:
+        return f"answered {status}: it wants a log-in; a person runs: {login}"
     if status[:3] in {"401", "403"}:
         return f"answered {status}: check the token or key in the headers of its entry"
     if status[:3] in {"404", "405"}:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 Era = Literal["modern", "handshake"]
@@ -21,6 +22,8 @@ class Knowledge:
 
     Attributes:
         tools: All its tools, in its order.
+        prompts, resources, templates: The same of its prompts, resources and resource templates.
+        capabilities: What it declares to have, by feature: `{"prompts": {"listChanged": true}, …}`.
         instructions: Its own words on how to use it; empty if it sends none.
         title: What it calls itself.
         tools_error: Why its tools could not be listed, if so.
@@ -30,10 +33,29 @@ class Knowledge:
     instructions: str = ""
     title: str = ""
     tools_error: str = ""
+    prompts: tuple[Mapping[str, Any], ...] = ()
+    resources: tuple[Mapping[str, Any], ...] = ()
+    templates: tuple[Mapping[str, Any], ...] = ()
+    capabilities: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def offers(self, feature: str, detail: str = "") -> bool:
+        """Whether it declares a feature, or a detail of it such as `subscribe`."""
+        declared: object = self.capabilities.get(feature)
+        return isinstance(declared, dict) and (not detail or declared.get(detail) is True)  # pyright: ignore[reportUnknownMemberType]
 
     def tool(self, name: str) -> Tool | None:
         """The tool of that name."""
         return next((tool for tool in self.tools if tool.get("name") == name), None)
+
+    @cached_property
+    def prompt_names(self) -> frozenset[str]:
+        """The names of all prompts."""
+        return frozenset(str(prompt["name"]) for prompt in self.prompts)
+
+    @cached_property
+    def uris(self) -> frozenset[str]:
+        """The URIs of all resources."""
+        return frozenset(str(resource["uri"]) for resource in self.resources)
 
     @property
     def names(self) -> list[str]:

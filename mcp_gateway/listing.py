@@ -1,52 +1,81 @@
-"""The tools of a server: all pages of its list, within bounds, and what kept it from being whole."""
+"""What a server lists (tools, prompts, resources): all pages, within bounds, and what kept a list from being whole."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND
 
-from mcp_gateway.knowledge import Tool
-
 _LIST_LIMIT = 10.0
 """Seconds for the whole list; a server that cannot list its tools can still be called."""
 _MAX_PAGES = 500
 
-ListPage = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
-"""Sends one `tools/list` with these parameters."""
+SendPage = Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
+"""Sends one request for a page: method, parameters."""
+
+Item = Mapping[str, Any]
+"""A tool, prompt, resource or template exactly as its server lists it."""
 
 
-async def list_tools(send: ListPage) -> tuple[tuple[Tool, ...], str]:
-    """The tools exactly as they are listed, and why some may be missing; empty if none are.
+@dataclass(frozen=True)
+class Kind:
+    """One of the lists of the protocol.
+
+    Attributes:
+        name: What the gateway calls it.
+        method: Asks for a page.
+        key: Where a page holds its items.
+        identity: What names an item.
+        feature: The capability of a server that has it.
+    """
+
+    name: str
+    method: str
+    key: str
+    identity: str
+    feature: str
+
+
+TOOLS = Kind("tools", "tools/list", "tools", "name", "tools")
+OTHERS = (
+    Kind("prompts", "prompts/list", "prompts", "name", "prompts"),
+    Kind("resources", "resources/list", "resources", "uri", "resources"),
+    Kind("templates", "resources/templates/list", "resourceTemplates", "uriTemplate", "resources"),
+)
+
+
+async def list_all(kind: Kind, send: SendPage) -> tuple[tuple[Item, ...], str]:
+    """The items exactly as they are listed, and why some may be missing; empty if none are.
 
     Raises:
         MCPError: The connection was closed.
     """
-    tools: list[Tool] = []
+    items: list[Item] = []
     error = ""
     try:
         with anyio.fail_after(_LIST_LIMIT):
-            async for page in _pages(send):
-                tools.extend(_tools_of(page))
+            async for page in _pages(kind, send):
+                items.extend(_items_of(kind, page))
     except MCPError as exc:
         if exc.code == CONNECTION_CLOSED:
             raise
-        if exc.code != METHOD_NOT_FOUND:  # some servers declare tools and have no list of them
+        if exc.code != METHOD_NOT_FOUND:  # some servers declare what they have no list of
             error = f"error {exc.code}: {exc.message}"
     except TimeoutError:
-        error = f"no answer to tools/list within {_LIST_LIMIT:g} s"
-    return tuple(tools), error
+        error = f"no answer to {kind.method} within {_LIST_LIMIT:g} s"
+    return tuple(items), error
 
 
-async def _pages(send: ListPage) -> AsyncIterator[dict[str, Any]]:
+async def _pages(kind: Kind, send: SendPage) -> AsyncIterator[dict[str, Any]]:
     """Page after page; a cursor that comes again ends it."""
     seen: set[str] = set()
     cursor = ""
     for _ in range(_MAX_PAGES):
-        page = await send({"cursor": cursor} if cursor else {})
+        page = await send(kind.method, {"cursor": cursor} if cursor else {})
         yield page
         following = page.get("nextCursor")
         if not isinstance(following, str) or not following or following in seen:
@@ -55,9 +84,9 @@ async def _pages(send: ListPage) -> AsyncIterator[dict[str, Any]]:
         cursor = following
 
 
-def _tools_of(page: Mapping[str, Any]) -> list[Tool]:
-    """What is a tool on a page: an object with a name."""
-    listed = page.get("tools")
+def _items_of(kind: Kind, page: Mapping[str, Any]) -> list[Item]:
+    """What counts on a page: an object with a name."""
+    listed = page.get(kind.key)
     items = cast("list[object]", listed) if isinstance(listed, list) else []
-    tools = [cast("Tool", item) for item in items if isinstance(item, dict)]
-    return [tool for tool in tools if isinstance(tool.get("name"), str) and tool["name"]]
+    objects = [cast("Item", item) for item in items if isinstance(item, dict)]
+    return [item for item in objects if isinstance(item.get(kind.identity), str) and item[kind.identity]]

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -17,23 +16,25 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcp_gateway import logs
+from mcp_gateway.caller import Caller, Client
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import Registry, RegistryFile
-from mcp_gateway.connection import Connection, Limits, Request
+from mcp_gateway.connection import Connection, Limits, Surroundings
 from mcp_gateway.errors import (
     GatewayError,
     ServerGone,
     ServerUnusable,
-    StartFailed,
-    StartPaused,
     StillStarting,
     ToolDenied,
     UnknownServer,
     UnknownTool,
 )
 from mcp_gateway.knowledge import Call, Knowledge, Tool
+from mcp_gateway.learner import OnChange
+from mcp_gateway.member import Member
 from mcp_gateway.policy import shown, verdict
 from mcp_gateway.registry import Entry, time_limit
+from mcp_gateway.request import Request
 from mcp_gateway.results import chars, refused
 from mcp_gateway.search import near_names
 from mcp_gateway.secrets import Redactor
@@ -42,73 +43,25 @@ from mcp_gateway.transport import Connector
 
 logger = logging.getLogger(logs.LOGGER)
 
-_FAILURES = 3
-"""Failed starts in a row after which the next one waits."""
-_PAUSE = 5.0
-_LONGEST_PAUSE = 300.0
 _NOTE_EVERY = 5.0
 """Seconds between two progress notes while a call waits for a start."""
 
-Note = Callable[[str], Awaitable[None]]
-"""Tells the client what a call is waiting for."""
-
+Key = tuple[str, str]
+"""A server's name, and the client that its runs belong to; empty where they are for all."""
 
 Build = Callable[[Knowledge], Request]
 """Makes a request from what is known of its server."""
 
 
-async def no_note(_: str) -> None:
+OnUpdate = Callable[[Client, str], None]
+
+
+def _nothing(_: str) -> None:
     """Tells nobody."""
 
 
-@dataclass
-class Member:
-    """One server of the pool.
-
-    Attributes:
-        runs: Its runs that have not ended, oldest first; at most `entry.instances` of them usable.
-        failures: Starts that failed in a row.
-        retry_at: When the next start is due, on the clock of the event loop.
-        last: The last failed start.
-    """
-
-    entry: Entry
-    runs: list[Connection] = field(default_factory=list[Connection])
-    failures: int = 0
-    retry_at: float = 0.0
-    last: StartFailed | None = None
-
-    def __repr__(self) -> str:
-        return f"<Member {self.entry.name} {self.state}>"
-
-    @property
-    def state(self) -> str:
-        """running, starting, stopping, paused, failed, or empty where nothing is worth saying."""
-        states = {run.state for run in self.runs}
-        for state in ("running", "starting", "stopping"):
-            if state in states:
-                return state
-        if self.failures >= _FAILURES:
-            return "paused"
-        return "failed" if self.failures else ""
-
-    @property
-    def usable(self) -> list[Connection]:
-        """Runs that calls may wait for or talk over."""
-        return [run for run in self.runs if run.usable]
-
-    def note_end(self, run: Connection, now: float) -> None:
-        """Take in how a run ended; failed starts in a row make the next ones wait, longer each time."""
-        self.runs.remove(run)
-        if not isinstance(run.failure, StartFailed):
-            self.failures = 0
-        elif not run.stop_reason:
-            self.failures += 1
-            over = self.failures - _FAILURES
-            pause = min(_PAUSE * 2**over, _LONGEST_PAUSE) if over >= 0 else 0.0
-            self.retry_at = now + pause
-            run.failure.retry_in = pause
-            self.last = run.failure
+def _nobody(_: Client, __: str) -> None:
+    """Tells nobody."""
 
 
 class Pool:
@@ -128,7 +81,11 @@ class Pool:
         self._settings = settings
         self._redact = redact
         self._registry: Registry | None = None
-        self._members: dict[str, Member] = {}
+        self._members: dict[Key, Member] = {}
+        self.on_change: OnChange = _nothing
+        """Told of a feature (`prompts`, `resources`) whose lists have changed."""
+        self.on_update: OnUpdate = _nobody
+        """Told of a resource that has changed: the client that the run belongs to, and the URI."""
         self._tasks: TaskGroup | None = None
         self._closing = False
         self.catalog = catalog or Catalog()
@@ -174,14 +131,15 @@ class Pool:
         for entry in registry.entries.values():
             if entry.unknown:
                 logger.info("%s: keys that mean nothing here: %s", entry.name, ", ".join(entry.unknown))
-        for name, member in self._members.items():
+        for (name, client), member in self._members.items():
             entry = registry.entries.get(name)
             if entry is not None and entry.launch == member.entry.launch:
                 self._adopt(member, entry)
             else:
                 for run in member.runs:
                     run.stop("was stopped because its entry changed")
-                self._members[name] = Member(entry or Entry(name, refused="its entry is gone"), member.runs)
+                new = entry or Entry(name, refused="its entry is gone")
+                self._members[name, client] = Member(new, member.runs)
 
     def _adopt(self, member: Member, entry: Entry) -> None:
         """The same server under other words or limits goes on running."""
@@ -203,24 +161,44 @@ class Pool:
 
     def state(self, name: str) -> str:
         """What a server is doing, see `Member.state`."""
-        return self._members[name].state if name in self._members else ""
+        states = [member.state for member in self._of(name)]
+        return max(states, key=lambda state: (state == "running", bool(state)), default="")
 
     def failure(self, name: str) -> str:
         """Why the server failed to start the last time, if it did."""
-        member = self._members.get(name)
-        return member.last.reason if member and member.failures and member.last else ""
+        return next((member.last.reason for member in self._of(name) if member.failures and member.last), "")
 
-    def restart(self, name: str) -> int:
-        """Tell a server's runs to stop, and try it again at once if its starts failed; how many runs there were."""
-        member = self._members.get(name)
-        if member is None:
-            return 0
-        member.failures = 0
-        for run in member.usable:
-            run.stop("was restarted")
-        return len(member.runs)
+    def _of(self, name: str) -> list[Member]:
+        return [member for (server, _), member in self._members.items() if server == name]
 
-    async def knowledge(self, name: str, note: Note = no_note, *, fresh: bool = False) -> Knowledge:
+    def runs_of(self, client: Client) -> list[Connection]:
+        """The usable runs that belong to a client, or to all."""
+        return [run for (_, key), member in self._members.items() if key in {"", client.key} for run in member.usable]
+
+    def restart(self, name: str, client: Client | None = None) -> int:
+        """Tell a client's runs of a server to stop, and try it again at once if its starts failed; how many there were.
+
+        Without a client, the runs of all.
+        """
+        count = 0
+        for (server, key), member in self._members.items():
+            if server == name and (client is None or key in {"", client.key}):
+                member.failures = 0
+                count += len(member.runs)
+                for run in member.usable:
+                    run.stop("was restarted")
+        return count
+
+    def leave(self, client: Client) -> None:
+        """A client is gone: what runs for it alone has no use any more."""
+        for key, member in list(self._members.items()):
+            if key[1] and key[1] == client.key:
+                for run in member.runs:
+                    run.stop("was stopped because its client has left")
+                if not member.runs:
+                    del self._members[key]
+
+    async def knowledge(self, name: str, caller: Caller, *, fresh: bool = False) -> Knowledge:
         """What a server said of itself; it is started if it never said anything, and in any case with `fresh`.
 
         Raises:
@@ -229,14 +207,16 @@ class Pool:
         entry = self.entry(name)
         _refuse_unusable(entry)
         known = self.catalog.recall(entry)
-        running = next((run for run in self._member(entry).usable if run.settled.is_set()), None)
+        running = next((run for run in self._member(entry, caller).usable if run.settled.is_set()), None)
         if not fresh and running is None and known is not None and not known.tools_error:
             return shown(entry.tools, known)
-        run = running or await self._acquire(entry, note)
-        with run.used():
+        run = running or await self._acquire(entry, caller)
+        with run.used(caller):
             if running is not None:
                 await run.relist(again=fresh)
-        return shown(entry.tools, run.knowledge or Knowledge())
+            if fresh:
+                await run.learnt()
+        return shown(entry.tools, run.knowledge)
 
     def search(self, query: str, entries: Iterable[Entry]) -> list[tuple[str, Tool]]:
         """Known tools of these entries that match, the best first, without those that are denied."""
@@ -252,7 +232,7 @@ class Pool:
         known = self.catalog.recall(entry)
         return shown(entry.tools, known) if known is not None else None
 
-    async def call(self, name: str, tool: str, build: Build, note: Note = no_note) -> dict[str, Any]:
+    async def call(self, name: str, tool: str, build: Build, caller: Caller) -> dict[str, Any]:
         """Calls a tool; the result exactly as the server sent it.
 
         `build` makes the request from what is known of the server, once it runs.
@@ -270,43 +250,61 @@ class Pool:
             return request
 
         try:
-            result = await self._call_twice(name, tool, built, note)
+            result = await self.send(name, built, caller, tool)
             outcome, received = "error" if refused(result) else "ok", chars(result)
         except GatewayError as exc:
             outcome = type(exc).__name__
             raise
         finally:
             seconds = anyio.current_time() - started
-            if name in self._members:
+            if self._of(name):
                 self.catalog.record(Call(time.time(), name, tool, seconds, outcome, sent, received))
         return result
 
-    async def _call_twice(self, name: str, tool: str, build: Build, note: Note) -> dict[str, Any]:
-        """A call that cannot have acted is made once more."""
+    async def send(self, name: str, build: Build, caller: Caller, tool: str = "") -> dict[str, Any]:
+        """Sends a request to a server, and once more where it cannot have acted; the result as it was sent.
+
+        `tool` is the tool that it calls, if it calls one.
+
+        Raises:
+            GatewayError: See the tree in `errors`.
+        """
         try:
-            return await self._call_once(name, tool, build, note)
+            return await self._send_once(name, build, caller, tool)
         except ServerGone as exc:
             if exc.acted or self._closing:
                 raise
             reached = exc.reached
         try:
-            return await self._call_once(name, tool, build, note)
+            return await self._send_once(name, build, caller, tool)
         except ServerGone as exc:
             exc.repeated = reached
             raise
 
-    async def _call_once(self, name: str, tool: str, build: Build, note: Note) -> dict[str, Any]:
+    async def _send_once(self, name: str, build: Build, caller: Caller, tool: str) -> dict[str, Any]:
         entry = self.entry(name)
         _refuse_unusable(entry)
-        _refuse_denied(entry, tool)
-        run = await self._acquire(entry, note)
-        with run.used():
-            definition = await self._find_tool(run, tool)
+        if tool:
+            _refuse_denied(entry, tool)
+        run = await self._acquire(entry, caller)
+        with run.used(caller):
+            definition = await self._find_tool(run, tool) if tool else None
+            request = build(run.knowledge)
             try:
-                return await run.call(build(run.knowledge or Knowledge()))
+                return await run.call(request)
             except ServerGone as exc:
-                exc.acted = exc.acted and not _harmless(definition)
+                exc.acted = exc.acted and not (request.harmless or _harmless(definition))
                 raise
+
+    async def hold(self, name: str, caller: Caller) -> Connection:
+        """A run of the server that is ready, for who looks after it himself.
+
+        Raises:
+            GatewayError: See the tree in `errors`.
+        """
+        entry = self.entry(name)
+        _refuse_unusable(entry)
+        return await self._acquire(entry, caller)
 
     async def _find_tool(self, run: Connection, name: str) -> Mapping[str, Any] | None:
         """The definition of a tool; the server is asked again before a name counts as unknown.
@@ -314,18 +312,18 @@ class Pool:
         Raises:
             UnknownTool: The server lists its tools, and this is none of them.
         """
-        knowledge = run.knowledge or Knowledge()
+        knowledge = run.knowledge
         tool = knowledge.tool(name)
         if tool is None and not knowledge.tools_error:
             await run.relist(again=True)
-            knowledge = run.knowledge or Knowledge()
+            knowledge = run.knowledge
             tool = knowledge.tool(name)
         if tool is None and knowledge.tools and not knowledge.tools_error:
             names = shown(run.entry.tools, knowledge).names
             raise UnknownTool(run.entry.name, name, near_names(name, names))
         return tool
 
-    async def _acquire(self, entry: Entry, note: Note) -> Connection:
+    async def _acquire(self, entry: Entry, caller: Caller) -> Connection:
         """A run that is ready.
 
         Raises:
@@ -336,28 +334,33 @@ class Pool:
         began = anyio.current_time()
         deadline = began + limit.seconds
         while True:
-            run = self._pick(entry)
+            run = self._pick(entry, caller)
             joined = run.usable
             waited_for = run.settled if joined else run.ended
-            with run.used():
-                in_time = waited_for.is_set() or await _wait(waited_for, deadline, entry.name, note)
+            with run.used(caller):
+                in_time = waited_for.is_set() or await _wait(waited_for, deadline, entry.name, caller)
             if not in_time:
                 since = run.started_at if run.usable else began
                 raise StillStarting(entry.name, anyio.current_time() - since, limit.source)
             if run.usable and run.settled.is_set():
-                self._member(entry).failures = 0
+                self._member(entry, caller).failures = 0
                 return run
-            if joined and run.failure is not None and not run.stop_reason and not self._member(entry).usable:
+            if joined and run.failure is not None and not run.stop_reason and not self._member(entry, caller).usable:
                 raise run.failure
             entry = self.entry(entry.name)
             _refuse_unusable(entry)
 
-    def _member(self, entry: Entry) -> Member:
-        return self._members.setdefault(entry.name, Member(entry))
+    def _member(self, entry: Entry, caller: Caller) -> Member:
+        """The runs of a server that may serve this caller: those of its client, unless they are for all."""
+        return self._members.setdefault(self._key(entry, caller), Member(entry))
 
-    def _pick(self, entry: Entry) -> Connection:
+    @staticmethod
+    def _key(entry: Entry, caller: Caller) -> Key:
+        return entry.name, "" if entry.shared else caller.client.key
+
+    def _pick(self, entry: Entry, caller: Caller) -> Connection:
         """The least busy run, or a new one where load asks for it; never two of one instance at once."""
-        member = self._member(entry)
+        member = self._member(entry, caller)
         usable = member.usable
         best = min(usable, key=lambda run: (run.in_flight, not run.settled.is_set()), default=None)
         enough = len(member.runs) >= entry.instances or member.failures > 0
@@ -365,37 +368,44 @@ class Pool:
             return best
         if best is None and member.runs:
             return member.runs[-1]
-        return self._start(member)
+        return self._start(self._key(entry, caller), caller.client)
 
-    def _start(self, member: Member) -> Connection:
-        now = anyio.current_time()
+    def _start(self, key: Key, client: Client) -> Connection:
+        member = self._members[key]
         if self._closing or self._tasks is None:
             raise ServerUnusable(member.entry.name, "the gateway is ending")
-        if member.last is not None and member.failures >= _FAILURES and now < member.retry_at:
-            raise StartPaused(member.entry.name, member.failures, member.retry_at - now, member.last)
-        run = Connection(member.entry, self._connector, self._limits(member.entry), self.catalog)
+        member.check_pause(anyio.current_time())
+        owner = Client(capabilities=client.capabilities) if member.entry.shared and client.key else client
+        given = Surroundings(
+            self._connector, self.catalog, owner, self._tell_change, lambda uri: self.on_update(owner, uri)
+        )
+        run = Connection(member.entry, self._limits(member.entry), given)
         member.runs.append(run)
-        self._tasks.start_soon(self._own, run)
+        self._tasks.start_soon(self._own, run, key)
         return run
+
+    def _tell_change(self, feature: str) -> None:
+        self.on_change(feature)
 
     def _limits(self, entry: Entry) -> Limits:
         return Limits(
             start=time_limit(entry, self._settings, "start_limit"),
             operation=time_limit(entry, self._settings, "operation_timeout"),
             idle=time_limit(entry, self._settings, "idle_timeout"),
+            question=time_limit(entry, self._settings, "question_timeout"),
         )
 
-    async def _own(self, run: Connection) -> None:
+    async def _own(self, run: Connection, key: Key) -> None:
         """The task of one run."""
         logger.info("%s is started", run.entry.name)
         try:
             await run.run()
         finally:
-            self._note_end(run)
-
-    def _note_end(self, run: Connection) -> None:
-        self._members[run.entry.name].note_end(run, anyio.current_time())
-        logger.info("%s has ended%s", run.entry.name, f": {run.failure}" if run.failure else "")
+            member = self._members[key]
+            member.note_end(run, anyio.current_time())
+            if key[1] and not (member.runs or member.failures):
+                del self._members[key]
+            logger.info("%s has ended%s", run.entry.name, f": {run.failure}" if run.failure else "")
 
 
 def _refuse_unusable(entry: Entry) -> None:
@@ -422,12 +432,12 @@ def _harmless(tool: Mapping[str, Any] | None) -> bool:
     return hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
 
 
-async def _wait(event: anyio.Event, deadline: float, name: str, note: Note) -> bool:
+async def _wait(event: anyio.Event, deadline: float, name: str, caller: Caller) -> bool:
     """Wait until the deadline, telling the client now and then what for."""
     since = anyio.current_time()
     while not event.is_set() and (now := anyio.current_time()) < deadline:
         with anyio.move_on_after(min(_NOTE_EVERY, deadline - now)):
             await event.wait()
             break
-        await note(f"{name} is starting ({anyio.current_time() - since:.0f} s)")
+        await caller.note(f"{name} is starting ({anyio.current_time() - since:.0f} s)")
     return event.is_set()

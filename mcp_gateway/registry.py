@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,33 @@ class ToolPolicy(BaseModel):
     ask: tuple[str, ...] = ()
 
 
+def _as_auth(value: object) -> object:
+    """`"auth": "oauth"` is short for an object with that type."""
+    return {"type": value} if isinstance(value, str) else value
+
+
+class AuthConfig(BaseModel):
+    """How to log in at a server over HTTP; OAuth 2.1.
+
+    Attributes:
+        type: A person logs in (`oauth`), or a program with an id and a secret (`client_credentials`).
+        client_id, client_secret: A client that is registered already; needed by `client_credentials`.
+        private_key, algorithm: In place of a secret: a key in PEM form that signs (RFC 7523), and how.
+        scope: Scopes to ask for, in place of those that the server names.
+        issuer: The authorization server that the id belongs to; the id is sent to no other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["oauth", "client_credentials"] = "oauth"
+    client_id: str = ""
+    client_secret: str = Field("", repr=False)
+    private_key: str = Field("", repr=False)
+    algorithm: str = "RS256"
+    scope: str = ""
+    issuer: str = ""
+
+
 class EntryConfig(BaseModel):
     """One entry as it is written; unknown keys are kept to be named in the log."""
 
@@ -85,6 +113,8 @@ class EntryConfig(BaseModel):
     operation_timeout: Limit | None = None
     idle_timeout: Seconds | None = None
     instances: Annotated[int, Field(ge=1, le=64)] = 1
+    shared: bool = False
+    auth: Annotated[AuthConfig | None, BeforeValidator(_as_auth)] = None
     tools: ToolPolicy = ToolPolicy()
 
 
@@ -95,7 +125,8 @@ class Entry:
     Attributes:
         kind: How to reach it.
         command, args, env, cwd: A program over stdio; `env` holds only what the entry sets.
-        url, headers: A server over HTTP.
+        url, headers, auth: A server over HTTP, and how to log in there.
+        shared: Whether several clients of one gateway use the same processes.
         lacks: Variables that are not set; the server is tried all the same.
         refused: Why it cannot be started, as the end of a sentence; empty if it can.
         secrets: Values to be replaced wherever the gateway writes text of its own, with their names.
@@ -118,6 +149,8 @@ class Entry:
     operation_timeout: float | None = None
     idle_timeout: float | None = None
     instances: int = 1
+    shared: bool = False
+    auth: AuthConfig | None = None
     tools: ToolPolicy = field(default_factory=ToolPolicy)
     lacks: tuple[str, ...] = ()
     refused: str = ""
@@ -136,9 +169,27 @@ class Entry:
         return not self.obstacle
 
     @property
+    def login(self) -> str:
+        """The command by which a person logs in; empty where the entry brings its own credentials."""
+        own = any(name.lower() == "authorization" for name in self.headers)
+        machine = self.auth is not None and self.auth.type == "client_credentials"
+        return "" if self.kind == "stdio" or own or machine else f"python gateway.py login {shlex.quote(self.name)}"
+
+    @property
     def launch(self) -> object:
         """What a running child was started with: where this is the same, it can go on running."""
-        return self.usable, self.kind, self.command, self.args, self.env, self.cwd, self.url, self.headers
+        return (
+            self.usable,
+            self.kind,
+            self.command,
+            self.args,
+            self.env,
+            self.cwd,
+            self.url,
+            self.headers,
+            self.auth,
+            self.shared,
+        )
 
 
 @dataclass(frozen=True)
@@ -150,8 +201,8 @@ class TimeLimit:
 
 
 def time_limit(entry: Entry, settings: Settings, field: str) -> TimeLimit:
-    """The limit `field` of a server: its entry's own, else the setting of all."""
-    own: float | None = getattr(entry, field)
+    """The limit `field` of a server: its entry's own, if it has one, else the setting of all."""
+    own: float | None = getattr(entry, field, None)
     if own is not None:
         return TimeLimit(own, f"{field}={own:g} in its entry")
     seconds: float = getattr(settings, field)
@@ -215,7 +266,9 @@ def _first_error(exc: ValidationError) -> str:
 def _kind(config: EntryConfig) -> Kind:
     if config.type:
         return config.type
-    return "http" if config.url and not config.command else "stdio"
+    if not config.url or config.command:
+        return "stdio"
+    return "sse" if config.url.partition("?")[0].rstrip("/").endswith("/sse") else "http"
 
 
 def _expand(name: str, config: EntryConfig, variables: Mapping[str, str]) -> Entry:
@@ -235,6 +288,12 @@ def _expand(name: str, config: EntryConfig, variables: Mapping[str, str]) -> Ent
     for key, value in [*headers.items(), *env.items(), ("", url)]:
         expansion.secrets.extend(secrets.of_value(key, value))
     expansion.secrets.extend(secrets.of_words(args))
+    auth = config.auth and config.auth.model_copy(
+        update={key: needed(value) for key, value in config.auth.model_dump().items()}
+    )
+    if auth is not None:
+        expansion.secrets.extend(secrets.of_value("client_secret", auth.client_secret))
+        expansion.secrets.extend(secrets.of_value("private_key", auth.private_key))
     kind = _kind(config)
     unknown = tuple(sorted(config.model_extra or ()))
     return Entry(
@@ -252,9 +311,11 @@ def _expand(name: str, config: EntryConfig, variables: Mapping[str, str]) -> Ent
         operation_timeout=config.operation_timeout,
         idle_timeout=config.idle_timeout,
         instances=config.instances,
+        shared=config.shared,
+        auth=auth,
         tools=config.tools,
         lacks=_unique([*missing, *left_out]),
-        refused=_lacking(missing) or _refusal(kind, command, url, unknown) or _bad_headers(headers),
+        refused=_lacking(missing) or _refusal(kind, command, url, unknown) or _bad_headers(headers) or _bad_auth(auth),
         secrets=tuple(sorted(set(expansion.secrets))),
         unknown=unknown,
         fingerprint=_fingerprint(config, left_out),
@@ -310,13 +371,17 @@ def _refusal(kind: Kind, command: str, url: str, unknown: tuple[str, ...]) -> st
     hint = f"; these keys mean nothing here: {', '.join(unknown)}" if unknown else ""
     if kind == "stdio":
         return "" if command else f'its entry names neither a "command" nor a "url"{hint}'
-    if kind == "sse":
-        return 'servers of type "sse" are not supported yet; many offer a URL for "type": "http" as well'
     try:
         valid = bool(urlsplit(url).hostname) and url.startswith(("http://", "https://"))
     except ValueError:
         valid = False
     return "" if valid else f'its entry needs a "url" that begins with http:// or https://{hint}'
+
+
+def _bad_auth(auth: AuthConfig | None) -> str:
+    if auth is None or auth.type == "oauth" or (auth.client_id and (auth.client_secret or auth.private_key)):
+        return ""
+    return 'its "auth" of type "client_credentials" needs a "client_id" and a "client_secret" or "private_key"'
 
 
 def _bad_headers(headers: Mapping[str, str]) -> str:

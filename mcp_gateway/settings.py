@@ -41,10 +41,14 @@ class Settings(BaseModel):
     """When a start is given up."""
     operation_timeout: Limit = 300
     """How long a child may take to answer one call."""
+    question_timeout: Limit = 600
+    """How long a question of a server to the user may wait for its answer."""
     idle_timeout: Seconds = 600
     """How long an unused child is kept; 0 keeps it for ever."""
     max_result_chars: Annotated[int, Field(ge=0)] = 80_000
     """Characters of text that are shown of one result; 0: no limit."""
+    http_token: Annotated[str, Field(repr=False)] = ""
+    """What clients of `serve --http` have to send as a bearer token; needed beyond loopback."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     """Least level that is written to the log."""
     problems: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""How a server is reached: a program over stdio, or a URL over Streamable HTTP.
+"""How a server is reached: a program over stdio, or a URL over Streamable HTTP or SSE.
 
 A transport is an async context manager around a `Link`. It is entered and left by the one task that
 owns the run; leaving it stops the whole tree of a child, within the bounds of `process.STEP`.
@@ -6,96 +6,30 @@ owns the run; leaving it stops the whole tree of a child, within the bounds of `
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
 
 import anyio
 import anyio.lowlevel
-import httpx2
 from anyio.abc import ByteReceiveStream
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.message import SessionMessage
-from mcp_types import RequestId
 
 from mcp_gateway import logs
 from mcp_gateway.environment import child_environment, find_command, why_not_found
 from mcp_gateway.errors import StartFailed
+from mcp_gateway.link import Link
 from mcp_gateway.process import Child, Command, Guard
 from mcp_gateway.registry import Entry
 from mcp_gateway.secrets import Redactor
-from mcp_gateway.wire import Incoming, LineReader, LineWriter, NotAMessageError
+from mcp_gateway.wire import LineReader, LineWriter, NotAMessageError
 
 logger = logging.getLogger(logs.LOGGER)
 
 _READ_BYTES = 1 << 18
-_HTTP_TIMEOUT = 30
-"""Seconds to connect and to write; how long an answer may take is the caller's to say."""
-_HTTP_CLOSE_LIMIT = 1.0
-"""A session over HTTP is ended by a request of its own, which a dead server would not answer."""
 _LAST_OUTPUT_LIMIT = 0.2
 """How long to read on after the process has ended, for what it said last is still in its pipes."""
 _NOISE_CHARS = 500
-_NOT_FOUND = 404
-
-
-class Messages(Protocol):
-    """The SDK's stream of messages from a peer."""
-
-    async def receive(self) -> SessionMessage | Exception:
-        """The next message."""
-        ...
-
-    async def aclose(self) -> None:
-        """Read no more."""
-        ...
-
-
-class Outgoing(Protocol):
-    """The SDK's stream of messages to a peer."""
-
-    async def send(self, item: SessionMessage, /) -> None:
-        """Write one message."""
-        ...
-
-    async def aclose(self) -> None:
-        """Write no more."""
-        ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> bool | None: ...
-
-
-@dataclass
-class Link:
-    """An open way to a server.
-
-    Attributes:
-        read, write: Messages, as the SDK's dispatcher takes them.
-        ended: Set when no more messages can come.
-        how_it_ended: The end of a sentence whose subject is the server.
-        last_words: What the server said last outside the protocol.
-        written: Ids of requests that have left; None where the transport cannot tell.
-        statuses: Errors of HTTP by the id of the request that they answered.
-        expired: Ids of requests that a server refused unread, for it has forgotten the session.
-    """
-
-    read: Incoming
-    write: Outgoing
-    ended: anyio.Event
-    how_it_ended: Callable[[], str]
-    last_words: Callable[[], str] = field(default=lambda: "")
-    written: set[RequestId] | None = None
-    statuses: dict[RequestId, str] = field(default_factory=dict["RequestId", str])
-    expired: set[RequestId] = field(default_factory=set["RequestId"])
 
 
 Connect = Callable[[Entry], AbstractAsyncContextManager[Link]]
@@ -114,7 +48,12 @@ class Connector:
 
     def __call__(self, entry: Entry) -> AbstractAsyncContextManager[Link]:
         """A way to the entry's server, not yet open."""
-        return self._stdio(entry) if entry.kind == "stdio" else _http(entry)
+        if entry.kind == "stdio":
+            return self._stdio(entry)
+        from mcp_gateway import remote  # noqa: PLC0415 - a gateway without servers over HTTP need not load it
+        from mcp_gateway.oauth import auth_for  # noqa: PLC0415 - the same
+
+        return remote.connect(entry, auth_for(entry, self._home))
 
     def close(self) -> None:
         """Give back what all children share."""
@@ -216,78 +155,3 @@ async def _watch(child: Child, link: Link) -> None:
     with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
         await link.ended.wait()
     link.ended.set()
-
-
-class Watched(Incoming):
-    """A stream of the SDK's, which also says when it has ended."""
-
-    def __init__(self, inner: Messages) -> None:
-        """Read from `inner`."""
-        super().__init__()
-        self._inner = inner
-
-    async def receive(self) -> SessionMessage | Exception:
-        """See `Incoming.receive`."""
-        try:
-            return await self._inner.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self.ended.set()
-            raise
-
-    async def aclose(self) -> None:
-        """Read no more."""
-        self.ended.set()
-        await self._inner.aclose()
-
-
-@asynccontextmanager
-async def _http(entry: Entry) -> AsyncGenerator[Link]:
-    refusals = _Refusals()
-    timeout = httpx2.Timeout(_HTTP_TIMEOUT, read=None)
-    hooks = {"response": [refusals.note]}
-    with anyio.CancelScope() as scope:
-        async with (
-            httpx2.AsyncClient(headers=entry.headers, timeout=timeout, event_hooks=hooks) as client,
-            streamable_http_client(entry.url, http_client=client) as (read, write),
-        ):
-            watched = Watched(read)
-            refusals.session_ended = watched.ended
-            try:
-                yield Link(
-                    watched,
-                    write,
-                    watched.ended,
-                    lambda: "closed the connection",
-                    statuses=refusals.statuses,
-                    expired=refusals.expired,
-                )
-            finally:
-                scope.deadline = anyio.current_time() + _HTTP_CLOSE_LIMIT
-
-
-class _Refusals:
-    """Errors of HTTP, as the client's hook sees them before the SDK makes errors of the protocol of them."""
-
-    def __init__(self) -> None:
-        self.statuses: dict[RequestId, str] = {}
-        self.expired: set[RequestId] = set()
-        self.session_ended = anyio.Event()
-
-    async def note(self, response: httpx2.Response) -> None:
-        """Called with every response."""
-        if not response.is_error:
-            return
-        request_id = _request_id(response.request)
-        if response.status_code == _NOT_FOUND and "mcp-session-id" in response.request.headers:
-            self.expired.add(request_id)
-            self.session_ended.set()  # specification 2025-11-25, basic/transports: a new session is needed
-        elif not response.headers.get("content-type", "").startswith("application/json"):
-            # JSON may be an error of the protocol, which the SDK passes on.
-            self.statuses[request_id] = f"{response.status_code} {response.reason_phrase}"
-
-
-def _request_id(request: httpx2.Request) -> RequestId:
-    try:
-        return json.loads(request.content)["id"]
-    except (ValueError, KeyError, TypeError, httpx2.RequestNotRead):
-        return ""

@@ -37,6 +37,9 @@ _MAX_OPEN_REQUESTS = 100
 _LINES_A_TURN = 64
 """Lines that are handed on before others get their turn, where a peer sends faster than it is read."""
 
+_COUNTED = {"tools/call", "prompts/get", "resources/read", "completion/complete"}
+"""Requests of which it matters whether they have left."""
+
 Message = JSONRPCRequest | JSONRPCNotification | JSONRPCResponse | JSONRPCError
 
 
@@ -301,7 +304,7 @@ class LineWriter(Closing):
             raise anyio.ClosedResourceError
         data = encode(item.message)
         called = item.message.id if isinstance(item.message, JSONRPCRequest) else None
-        if called is not None and isinstance(item.message, JSONRPCRequest) and item.message.method == "tools/call":
+        if called is not None and isinstance(item.message, JSONRPCRequest) and item.message.method in _COUNTED:
             self.written.add(called)
         try:
             await self._send(data)

@@ -41,7 +41,7 @@ def start(tmp_path: Path) -> Start:
         chosen = Settings.model_validate({"home": tmp_path, **settings})
         connector = Connector(tmp_path, variables, redact)
         made = gateway_module.Gateway(chosen, Pool(registry, connector, chosen, redact), redact)
-        async with made.pool, Client(gateway_module.build(made), mode=mode) as client:
+        async with made, Client(gateway_module.build(made), mode=mode) as client:
             with anyio.fail_after(60):
                 yield Running(client, made, config)
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, ImageContent
+from mcp_types import ImageContent
 from support import Start, child, text_of
 from tokenizers import Tokenizer
 
@@ -126,7 +126,7 @@ async def test_a_result_arrives_as_the_server_sent_it(start: Start, mode: str) -
 
 async def test_an_unknown_block_costs_nothing_of_the_answer(start: Start) -> None:
     async with start({"kind": child("friendly")}) as running:
-        caller = gateway.Caller(modern=True)
+        caller = gateway.Caller()
         parameters = {"mcp_name": "kind", "tool_name": "strange"}
         result = await running.gateway.answer("call_mcp_tool", parameters, caller)
     assert result["content"] == [{"type": "hologram", "depth": 3}, {"type": "text", "text": "kept", "future": True}]
@@ -265,14 +265,6 @@ async def test_a_bug_is_masked_and_written_to_the_log(
             await running.list()
     assert "division" not in caught.value.message
     assert "ZeroDivisionError" in caplog.text
-
-
-async def test_the_sdks_own_way_to_a_tool_works_too(start: Start) -> None:
-    async with start({"kind": child("friendly")}) as running:
-        server = gateway.build(running.gateway)
-        result = await server.call_tool("list_available_mcps", {})
-    assert isinstance(result, CallToolResult)
-    assert "kind" in text_of(result)
 
 
 async def test_the_answer_of_a_modern_server_fits_a_client_of_the_handshake_era(start: Start) -> None:

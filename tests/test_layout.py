@@ -10,13 +10,18 @@ import pytest
 from support import PROJECT
 
 ORDER = [
-    "errors", "secrets", "settings", "registry", "config", "words", "signature", "search", "knowledge", "database",
-    "catalog", "policy", "stats", "arguments", "results", "store", "menu", "logs", "environment", "process", "wire",
-    "transport", "negotiation", "listing", "connection", "pool", "builtin", "relay", "host", "cli", "gateway",
+    "errors", "secrets", "settings", "registry", "config", "words", "signature", "search", "caller", "questions",
+    "knowledge", "database", "catalog", "policy", "stats", "arguments", "results", "store", "menu", "logs",
+    "environment", "process", "wire", "link", "tokens", "oauth", "remote", "transport", "negotiation", "request",
+    "listing", "learner", "peer", "conversation", "connection", "member", "pool", "builtin", "relay", "offers",
+    "parking", "audience", "door", "host", "address", "web", "browser", "cli", "gateway",
 ]  # fmt: skip
 """Each module imports only modules that stand before it."""
 
-WITH_SDK = {"process", "wire", "transport", "negotiation", "listing", "connection", "relay", "host", "gateway"}
+WITH_SDK = {
+    "process", "wire", "link", "tokens", "oauth", "remote", "negotiation", "request", "listing", "learner", "peer",
+    "conversation", "connection", "relay", "offers", "parking", "audience", "door", "host", "web", "browser", "gateway",
+}  # fmt: skip
 """The modules that know the SDK."""
 
 MODULES = [*sorted((PROJECT / "mcp_gateway").glob("*.py")), PROJECT / "gateway.py", PROJECT / "servers.py"]

@@ -75,6 +75,8 @@ def test_numbers_and_booleans_mean_their_text() -> None:
         ({"type": "streamable-http", "url": "http://h"}, "http"),
         ({"type": "streamableHttp", "url": "http://h"}, "http"),
         ({"type": "sse", "url": "http://h"}, "sse"),
+        ({"url": "http://h/sse?x=1"}, "sse"),
+        ({"type": "http", "url": "http://h/sse"}, "http"),
         ({"command": "c", "args": None, "env": None, "headers": None, "description": None}, "stdio"),
     ],
 )
@@ -90,7 +92,8 @@ def test_the_kind_is_what_other_clients_take_it_for(raw: dict[str, Any], kind: s
         ({"type": "http"}, 'needs a "url"'),
         ({"url": "http://[oops/mcp"}, 'needs a "url"'),
         ({"url": "http://h", "headers": {"X": "\u00fc"}}, "its header X holds characters that a header cannot carry"),
-        ({"type": "sse", "url": "http://h"}, 'type "sse" are not supported yet'),
+        ({"url": "http://h", "auth": "client_credentials"}, 'needs a "client_id" and a "client_secret"'),
+        ({"url": "http://h", "auth": "magic"}, "auth.type: Input should be 'oauth' or 'client_credentials'"),
         ({"command": "c", "args": ["${input:key}"]}, "nobody can be asked for ${input:key}"),
         ({"command": "c", "description": "\ud800"}, "half of a surrogate pair"),
         ({"command": "c", "cwd": "~nosuchuser/x"}, "no home"),

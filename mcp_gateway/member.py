@@ -1,0 +1,73 @@
+"""One server of the pool: its runs, and what their starts have come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mcp_gateway.connection import Connection
+from mcp_gateway.errors import StartFailed, StartPaused
+from mcp_gateway.registry import Entry
+
+_FAILURES = 3
+"""Failed starts in a row after which the next one waits."""
+_PAUSE = 5.0
+_LONGEST_PAUSE = 300.0
+
+
+@dataclass
+class Member:
+    """One server of the pool.
+
+    Attributes:
+        runs: Its runs that have not ended, oldest first; at most `entry.instances` of them usable.
+        failures: Starts that failed in a row.
+        retry_at: When the next start is due, on the clock of the event loop.
+        last: The last failed start.
+    """
+
+    entry: Entry
+    runs: list[Connection] = field(default_factory=list[Connection])
+    failures: int = 0
+    retry_at: float = 0.0
+    last: StartFailed | None = None
+
+    def __repr__(self) -> str:
+        return f"<Member {self.entry.name} {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """running, starting, stopping, paused, failed, or empty where nothing is worth saying."""
+        states = {run.state for run in self.runs}
+        for state in ("running", "starting", "stopping"):
+            if state in states:
+                return state
+        if self.failures >= _FAILURES:
+            return "paused"
+        return "failed" if self.failures else ""
+
+    def check_pause(self, now: float) -> None:
+        """Refuse a start that is not due.
+
+        Raises:
+            StartPaused: Too many starts failed in a row.
+        """
+        if self.last is not None and self.failures >= _FAILURES and now < self.retry_at:
+            raise StartPaused(self.entry.name, self.failures, self.retry_at - now, self.last)
+
+    @property
+    def usable(self) -> list[Connection]:
+        """Runs that calls may wait for or talk over."""
+        return [run for run in self.runs if run.usable]
+
+    def note_end(self, run: Connection, now: float) -> None:
+        """Take in how a run ended; failed starts in a row make the next ones wait, longer each time."""
+        self.runs.remove(run)
+        if not isinstance(run.failure, StartFailed):
+            self.failures = 0
+        elif not run.stop_reason:
+            self.failures += 1
+            over = self.failures - _FAILURES
+            pause = min(_PAUSE * 2**over, _LONGEST_PAUSE) if over >= 0 else 0.0
+            self.retry_at = now + pause
+            run.failure.retry_in = pause
+            self.last = run.failure

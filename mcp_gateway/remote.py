@@ -1,0 +1,180 @@
+"""Servers over HTTP: Streamable HTTP, and SSE as it was before, by the SDK's clients.
+
+What the SDK makes of an error of HTTP says little, so a hook of the HTTP client keeps what it was. A session that
+a server has forgotten, or a stream that broke, ends the link; the next call opens another one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import anyio
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+from mcp_types import RequestId
+
+from mcp_gateway.link import Link, Outgoing
+from mcp_gateway.registry import Entry
+from mcp_gateway.wire import MAX_LINE_BYTES, Incoming
+
+_TIMEOUT = 30
+"""Seconds to connect and to write; how long an answer may take is the caller's to say."""
+_CLOSE_LIMIT = 1.0
+"""A session over HTTP is ended by a request of its own, which a dead server would not answer."""
+_NOT_FOUND = 404
+
+
+class Messages(Protocol):
+    """The SDK's stream of messages from a peer."""
+
+    async def receive(self) -> SessionMessage | Exception:
+        """The next message."""
+        ...
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        ...
+
+
+class Watched(Incoming):
+    """A stream of the SDK's, which also says when it has ended."""
+
+    def __init__(self, inner: Messages) -> None:
+        """Read from `inner`."""
+        super().__init__()
+        self._inner = inner
+
+    async def receive(self) -> SessionMessage | Exception:
+        """See `Incoming.receive`."""
+        try:
+            return await self._inner.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self.ended.set()
+            raise
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        self.ended.set()
+        await self._inner.aclose()
+
+
+class Refusals:
+    """Errors of HTTP, as the client's hook sees them before the SDK makes errors of the protocol of them."""
+
+    def __init__(self, *, posts_answer: bool) -> None:
+        """With `posts_answer` a request is answered in the response to its POST, as Streamable HTTP does it."""
+        self.statuses: dict[RequestId, str] = {}
+        self.dropped: set[RequestId] = set()
+        self.expired: set[RequestId] = set()
+        self.session_ended = anyio.Event()
+        self._posts_answer = posts_answer
+        self._last = ""
+
+    async def note(self, response: httpx2.Response) -> None:
+        """Called with every response."""
+        request = response.request
+        if response.headers.get("content-type", "").startswith("text/event-stream") and request.method == "POST":
+            request_id = _request_id(request)
+            response.stream = _ToTheEnd(response.stream, lambda: self.dropped.add(request_id))
+        if not response.is_error or request.url.path.startswith("/.well-known/"):
+            return
+        request_id = _request_id(request)
+        status = f"{response.status_code} {response.reason_phrase}"
+        if not self._posts_answer and request.method == "POST":
+            self._last = status
+            self.expired.add(request_id)
+            self.session_ended.set()  # nobody would answer on the stream either
+        elif response.status_code == _NOT_FOUND and "mcp-session-id" in request.headers:
+            self.expired.add(request_id)
+            self.session_ended.set()  # specification 2025-11-25, basic/transports: a new session is needed
+        elif not response.headers.get("content-type", "").startswith("application/json"):
+            # JSON may be an error of the protocol, which the SDK passes on.
+            self.statuses[request_id] = status
+        elif response.status_code in (401, 403):
+            self.statuses[request_id] = status
+
+    def how_it_ended(self) -> str:
+        """The end of a sentence whose subject is the server."""
+        return f"answered {self._last}" if self._last else "closed the connection"
+
+
+class _ToTheEnd(httpx2.AsyncByteStream):
+    """The body of a response, which says so when it is read to its end: who has the answer reads no further."""
+
+    def __init__(self, inner: Any, on_end: Callable[[], None]) -> None:
+        self._inner = inner
+        self._on_end = on_end
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._inner:
+                yield piece
+        except httpx2.HTTPError:
+            self._on_end()
+            raise
+        self._on_end()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _request_id(request: httpx2.Request) -> RequestId:
+    try:
+        return json.loads(request.content)["id"]
+    except (ValueError, KeyError, TypeError, httpx2.RequestNotRead):
+        return ""
+
+
+def connect(entry: Entry, auth: httpx2.Auth | None) -> AbstractAsyncContextManager[Link]:
+    """A way to the entry's server, not yet open."""
+    return _sse(entry, auth) if entry.kind == "sse" else _streamable(entry, auth)
+
+
+def _link(read: Messages, write: Outgoing, refusals: Refusals) -> Link:
+    watched = Watched(read)
+    refusals.session_ended = watched.ended
+    return Link(
+        watched,
+        write,
+        watched.ended,
+        refusals.how_it_ended,
+        statuses=refusals.statuses,
+        dropped=refusals.dropped,
+        expired=refusals.expired,
+    )
+
+
+@asynccontextmanager
+async def _streamable(entry: Entry, auth: httpx2.Auth | None) -> AsyncGenerator[Link]:
+    refusals = Refusals(posts_answer=True)
+    with anyio.CancelScope() as scope:
+        async with (
+            _http_client(entry.headers, auth, refusals) as client,
+            streamable_http_client(entry.url, http_client=client, max_sse_event_size=MAX_LINE_BYTES) as (read, write),
+        ):
+            try:
+                yield _link(read, write, refusals)
+            finally:
+                scope.deadline = anyio.current_time() + _CLOSE_LIMIT
+
+
+@asynccontextmanager
+async def _sse(entry: Entry, auth: httpx2.Auth | None) -> AsyncGenerator[Link]:
+    from mcp.client.sse import sse_client  # noqa: PLC0415 - few servers still need it
+
+    refusals = Refusals(posts_answer=False)
+
+    def make(*_: Any, **__: Any) -> httpx2.AsyncClient:
+        return _http_client(entry.headers, auth, refusals)
+
+    async with sse_client(entry.url, httpx_client_factory=make) as (read, write):
+        yield _link(read, write, refusals)
+
+
+def _http_client(headers: Any, auth: httpx2.Auth | None, refusals: Refusals) -> httpx2.AsyncClient:
+    timeout = httpx2.Timeout(_TIMEOUT, read=None)
+    return httpx2.AsyncClient(headers=headers, auth=auth, timeout=timeout, event_hooks={"response": [refusals.note]})
