@@ -223,6 +223,8 @@ class Gateway:
         except GatewayError as exc:
             logger.info("%s: %s", tool, exc)
             return results.failure(exc, self.redact)
+        except MCPError:
+            raise
         except Exception as exc:
             logger.exception("%s failed", tool)
             raise MCPError(INTERNAL_ERROR, "The gateway failed; its log has the reason.") from exc

@@ -9,12 +9,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import httpx2
 from mcp.client.auth import AuthorizationCodeResult, OAuthFlowError, OAuthRegistrationError, OAuthTokenError
-from mcp_types.version import LATEST_HANDSHAKE_VERSION
+from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_PROTOCOL_VERSION_HEADER
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
+from mcp_types.version import LATEST_HANDSHAKE_VERSION, LATEST_MODERN_VERSION
 
 from mcp_gateway import __version__
 from mcp_gateway.errors import GatewayError
@@ -100,26 +103,39 @@ async def _ask(entry: Entry, storage: TokenFile, ways: Ways) -> tuple[int, bool]
         return await _knock(entry, auth), auth.done
 
 
-async def _knock(entry: Entry, auth: httpx2.Auth) -> int:
-    """Sends the first request of a session, as far as its status."""
+async def _knock(entry: Entry, auth: Login) -> int:
+    """Sends first requests until the server asks for a log-in, as far as their status; some ask at the second."""
     accept = {"Accept": "application/json, text/event-stream"}
     async with httpx2.AsyncClient(auth=auth, headers={**entry.headers, **accept}, timeout=_TIMEOUT) as client:
-        sse = entry.kind == "sse"
-        request = client.build_request("GET" if sse else "POST", entry.url, json=None if sse else _HELLO)
-        answer = await client.send(request, stream=True)
-        await answer.aclose()
-        return answer.status_code
+        if entry.kind == "sse":
+            return (await _sent(client, client.build_request("GET", entry.url))).status_code
+        first = await _sent(client, client.build_request("POST", entry.url, json=_request("initialize", _HELLO)))
+        if auth.done:
+            return first.status_code
+        session = {name: first.headers[name] for name in ("mcp-session-id",) if name in first.headers}
+        listing = _request("tools/list", {} if first.is_success else {"_meta": _ENVELOPE})
+        version = LATEST_HANDSHAKE_VERSION if first.is_success else LATEST_MODERN_VERSION
+        headers = {**session, MCP_PROTOCOL_VERSION_HEADER: version, MCP_METHOD_HEADER: "tools/list"}
+        second = await _sent(client, client.build_request("POST", entry.url, json=listing, headers=headers))
+        return second.status_code if auth.done else min(first.status_code, second.status_code)
 
 
-_HELLO = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": LATEST_HANDSHAKE_VERSION,
-        "capabilities": {},
-        "clientInfo": {"name": "claude-mcp-gateway", "version": __version__},
-    },
+async def _sent(client: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
+    answer = await client.send(request, stream=True)
+    await answer.aclose()
+    return answer
+
+
+def _request(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
+_ME = {"name": "claude-mcp-gateway", "version": __version__}
+_HELLO: dict[str, Any] = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": _ME}
+_ENVELOPE: dict[str, Any] = {
+    PROTOCOL_VERSION_META_KEY: LATEST_MODERN_VERSION,
+    CLIENT_INFO_META_KEY: _ME,
+    CLIENT_CAPABILITIES_META_KEY: {},
 }
 
 

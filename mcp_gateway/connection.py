@@ -226,7 +226,13 @@ class Connection:
             await self.learner.whole.wait()
 
     async def _list_page(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._send(Request(method, params, Caller(self.client)), {})
+        request_id = next(self._ids)
+        try:
+            return await self._send(Request(method, params, Caller(self.client)), {"request_id": request_id})
+        except MCPError as exc:
+            if self._link is not None and request_id in self._link.statuses:
+                raise MCPError(exc.code, http_advice(self._link.statuses[request_id], self.entry.login)) from exc
+            raise
 
     async def call(self, request: Request) -> dict[str, Any]:
         """Sends a request; the result exactly as the server sent it.
@@ -238,11 +244,14 @@ class Connection:
         """
         request_id = next(self._ids)
         opts: CallOptions = {"request_id": request_id, "cancel_on_abandon": False}
-        if request.caller.progress is not None:
-            opts["on_progress"] = request.caller.progress
+        progress = self._talk.progress_of(request.caller)
+        if progress is not None:
+            opts["on_progress"] = progress
         try:
             with self._talk.timed(self.limits.operation.seconds):
-                return await self._send(request, opts)
+                result = await self._send(request, opts)
+                await self._talk.delivered()
+                return result
             self._tell_cancelled(request_id, "timed out")
         except anyio.get_cancelled_exc_class():
             self._tell_cancelled(request_id, "the client gave up")

@@ -18,11 +18,14 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types import INVALID_REQUEST, METHOD_NOT_FOUND, REQUEST_TIMEOUT
 
 from mcp_gateway import logs, questions
-from mcp_gateway.caller import Ask, Caller, Client, Json, wants
+from mcp_gateway.caller import Ask, Caller, Client, Json, Progress, wants
 from mcp_gateway.registry import TimeLimit
 from mcp_gateway.request import Clock
 
 logger = logging.getLogger(logs.LOGGER)
+
+_DELIVERY_LIMIT = 1.0
+"""Seconds that a client may take to read what was said before an answer."""
 
 
 @dataclass
@@ -42,6 +45,8 @@ class Conversation:
     on_update: Callable[[str], None]
     _callers: list[Caller] = field(default_factory=list[Caller])
     _clocks: list[Clock] = field(default_factory=list[Clock])
+    _open: int = 0
+    _idle: anyio.Event = field(default_factory=anyio.Event)
 
     @contextmanager
     def serving(self, caller: Caller | None) -> Generator[None]:
@@ -64,6 +69,36 @@ class Conversation:
                 yield
         finally:
             self._clocks.remove(clock)
+
+    @contextmanager
+    def _delivering(self) -> Generator[None]:
+        """Something that the server said before its answer is on its way to the client."""
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._idle.set()
+
+    async def delivered(self) -> None:
+        """Wait for what was said before an answer: the client listens only until it has that."""
+        with anyio.move_on_after(_DELIVERY_LIMIT):
+            while self._open:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+
+    def progress_of(self, caller: Caller) -> Progress | None:
+        """What receives the progress of a call for its caller."""
+        tell = caller.progress
+        if tell is None:
+            return None
+
+        async def deliver(progress: float, total: float | None = None, message: str | None = None) -> None:
+            with self._delivering():
+                await tell(progress, total, message)
+
+        return deliver
 
     async def asked(self, method: str, params: Json) -> dict[str, Any]:
         """What the client answers to a question of a server of the handshake era.
@@ -98,6 +133,10 @@ class Conversation:
 
     async def heard(self, method: str, params: Json) -> None:
         """A notification of the server."""
+        with self._delivering():
+            await self._hear(method, params)
+
+    async def _hear(self, method: str, params: Json) -> None:
         if method == "notifications/resources/updated":
             self.on_update(str(params.get("uri")))
         elif method == "notifications/elicitation/complete" and self.client.tell is not None:

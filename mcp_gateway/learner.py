@@ -16,6 +16,7 @@ import anyio
 from mcp.client import ClientSession
 from mcp.client.subscriptions import SubscriptionLost, listen
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import find_invalid_x_mcp_header
 from mcp_types import INTERNAL_ERROR
 
 from mcp_gateway import logs
@@ -55,12 +56,14 @@ class Learner:
         self._on_change = on_change
         self._changed: set[str] = set()
         self._wake = anyio.Event()
+        self._over_http = False
 
     async def introduce(self, session: ClientSession) -> None:
         """Learn what calls need: the tools, and what the server says of itself."""
         info = session.server_info
         title = (info.title or info.name) if info else ""
-        tools, error = await list_all(TOOLS, self._send)
+        self._over_http = self._entry.kind != "stdio" and session.discover_result is not None
+        tools, error = await self._tools()
         before = self._catalog.recall(self._entry)
         if before is not None and error and not tools:
             tools = before.tools
@@ -96,9 +99,20 @@ class Learner:
             return
         self._changed.discard("tools")
         with suppress(MCPError):
-            tools, error = await list_all(TOOLS, self._send)
+            tools, error = await self._tools()
             known = self.knowledge or known
             self._learn(replace(known, tools=tools or known.tools if error else tools, tools_error=error))
+
+    async def _tools(self) -> tuple[tuple[Item, ...], str]:
+        """The tools, without those that must not be called: specification 2026-07-28, transports, `x-mcp-header`."""
+        tools, error = await list_all(TOOLS, self._send)
+        if not self._over_http:
+            return tools, error
+        wrong = {str(tool["name"]): find_invalid_x_mcp_header(tool.get("inputSchema")) for tool in tools}
+        for name, why in wrong.items():
+            if why:
+                logger.warning("%s: its tool %s is left out: %s", self._entry.name, name, why)
+        return tuple(tool for tool in tools if not wrong[str(tool["name"])]), error
 
     async def keep_fresh(self) -> None:
         """Learn changed lists anew, once for many notices that come together."""

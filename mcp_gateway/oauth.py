@@ -43,11 +43,10 @@ Flow = AsyncGenerator[httpx2.Request, httpx2.Response]
 
 
 def auth_for(entry: Entry, home: Path) -> httpx2.Auth | None:
-    """What adds credentials to the requests to a server; None where there are none to add."""
+    """What adds credentials to the requests to a server, as soon as somebody has logged in; None where nobody can."""
     if entry.auth is not None and entry.auth.type == "client_credentials":
         return machine(entry.url, entry.auth)
-    storage = TokenFile(home, entry.url)
-    return Stored(entry, storage) if entry.login and storage.exists() else None
+    return Stored(entry, TokenFile(home, entry.url)) if entry.login else None
 
 
 def recall(context: OAuthContext, storage: TokenFile) -> None:
@@ -91,6 +90,7 @@ class Stored(OAuthClientProvider):
         """Nothing is read before the first request."""
         super().__init__(entry.url, client_metadata(entry.auth, "http://127.0.0.1/callback"), storage)
         self._storage = storage
+        self._loaded = 0
         storage.context = self.context
 
     async def _auth_flow(self, request: httpx2.Request) -> Flow:
@@ -110,6 +110,11 @@ class Stored(OAuthClientProvider):
             self._note_scope(response)
 
     def _load(self) -> None:
+        """Take in what the file says now, if it has changed: a person may have logged in meanwhile."""
+        changed = self._storage.changed
+        if changed == self._loaded:
+            return
+        self._loaded = changed
         grant = self._storage.grant
         self.context.current_tokens, self.context.client_info = grant.tokens, grant.client
         recall(self.context, self._storage)

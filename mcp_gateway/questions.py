@@ -5,6 +5,8 @@ Source: MCP specification 2025-11-25 and 2026-07-28, client/elicitation, client/
 
 from __future__ import annotations
 
+import secrets
+
 from typing import Any
 
 from mcp_gateway.caller import Json, as_dict
@@ -44,6 +46,13 @@ def requests_of(result: Json) -> dict[str, tuple[str, dict[str, Any]]]:
             raise ValueError(f'"{method}" is nothing that a client can be asked')
         found[key] = (str(method), as_dict(params))
     return found
+
+
+def for_earlier(params: Json) -> Json:
+    """The parameters of a modern question as clients of the handshake era expect them: a page has an id there."""
+    if params.get("mode") == "url" and "elicitationId" not in params:
+        return {**params, "elicitationId": secrets.token_hex(16)}
+    return params
 
 
 def limit(method: str, seconds: float) -> float:

@@ -217,7 +217,10 @@ async def _answers_of(server: str, result: Result, caller: Caller) -> Json:
         why = questions.obstacle(method, params, caller.client.capabilities)
         if why or caller.ask is None:
             raise CannotAsk(server, why or "no client is there to be asked")
-        given[key] = await caller.ask(method, params)
+        try:
+            given[key] = await caller.ask(method, questions.for_earlier(params))
+        except MCPError as exc:
+            raise CannotAsk(server, f"the client refused to answer ({exc.message})") from exc
     if not asked:
         await anyio.sleep(_STATE_ONLY_PAUSE)
     state = {"requestState": result["requestState"]} if "requestState" in result else {}

@@ -26,6 +26,8 @@ _TIMEOUT = 30
 _CLOSE_LIMIT = 1.0
 """A session over HTTP is ended by a request of its own, which a dead server would not answer."""
 _NOT_FOUND = 404
+_WANTS_LOGIN = {401, 403}
+_JSON = "application/json"
 
 
 class Messages(Protocol):
@@ -91,11 +93,8 @@ class Refusals:
         elif response.status_code == _NOT_FOUND and "mcp-session-id" in request.headers:
             self.expired.add(request_id)
             self.session_ended.set()  # specification 2025-11-25, basic/transports: a new session is needed
-        elif not response.headers.get("content-type", "").startswith("application/json"):
-            # JSON may be an error of the protocol, which the SDK passes on.
-            self.statuses[request_id] = status
-        elif response.status_code in (401, 403):
-            self.statuses[request_id] = status
+        elif response.status_code in _WANTS_LOGIN or not response.headers.get("content-type", "").startswith(_JSON):
+            self.statuses[request_id] = status  # other JSON may be an error of the protocol, which the SDK passes on
 
     def how_it_ended(self) -> str:
         """The end of a sentence whose subject is the server."""

@@ -67,6 +67,14 @@ class TokenFile:
         return self._file.exists()
 
     @property
+    def changed(self) -> int:
+        """When the file was changed, in ns; 0 where there is none."""
+        try:
+            return self._file.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    @property
     def saved(self) -> Saved:
         """What stands in the file now; empty where there is none, or none that can be read."""
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from installed import npm, pypi, sdk_1
 from mcp import Client
 from support import Entries, Liveness, Running, Start, gateway_module, write_config
 
@@ -18,6 +19,8 @@ from mcp_gateway.pool import Pool
 from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
 from mcp_gateway.transport import Connector
+
+__all__ = ["npm", "pypi", "sdk_1"]  # fixtures that others have made
 
 
 @pytest.fixture
