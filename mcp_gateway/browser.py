@@ -70,7 +70,7 @@ async def log_in(entry: Entry, home: Path, ways: Ways) -> str:
             status, asked = await _ask(entry, TokenFile(home, entry.url), ways)
     except TimeoutError as exc:
         raise LoginError(f"Nobody logged in within {_LIMIT:g} s.") from exc
-    except (OAuthFlowError, OAuthTokenError, OAuthRegistrationError, httpx2.HTTPError, OSError) as exc:
+    except (ValueError, OAuthFlowError, OAuthTokenError, OAuthRegistrationError, httpx2.HTTPError, OSError) as exc:
         raise LoginError(f'The log-in at "{entry.name}" failed: {exc or type(exc).__name__}') from exc
     return _outcome(entry.name, status, asked=asked)
 

@@ -39,6 +39,9 @@ logger = logging.getLogger(logs.LOGGER)
 _RESOURCE_NOT_FOUND = -32002
 """Until 2025-11-25; later revisions say INVALID_PARAMS."""
 
+_UNTIL_2025 = {"logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
+"""Methods that 2026-07-28 has removed."""
+
 CallTool = Callable[[str, Mapping[str, Any], Caller], Awaitable[Result]]
 """Calls one of the gateway's own tools: name, arguments, caller. Failures are results."""
 Answer = Callable[[Json, Caller], Awaitable[Result]]
@@ -99,7 +102,8 @@ class Door:
         caller = self.clients.caller(ctx)
         if method == "subscriptions/listen" and caller.client.modern:
             return await self._translated(self._house.audience.listen(caller, params, ctx.request_id), caller)
-        if method not in self._answers and method not in LISTS:
+        removed = caller.client.modern and method in _UNTIL_2025
+        if removed or (method not in self._answers and method not in LISTS):
             return await call_next(ctx)
         result = await self._translated(self._answer(method, params, caller), caller)
         return for_client(method, result, caller)

@@ -70,6 +70,11 @@ def client_metadata(auth: AuthConfig | None, redirect_uri: str) -> OAuthClientMe
     )
 
 
+def published(auth: AuthConfig | None) -> str | None:
+    """Where a person has published what the gateway is, in place of a registration."""
+    return (auth.client_metadata_url or None) if auth is not None else None
+
+
 def registered(auth: AuthConfig | None, redirect_uri: str) -> OAuthClientInformationFull | None:
     """The client that a person has registered and named in the entry."""
     if auth is None or not auth.client_id:
@@ -88,7 +93,8 @@ class Stored(OAuthClientProvider):
 
     def __init__(self, entry: Entry, storage: TokenFile) -> None:
         """Nothing is read before the first request."""
-        super().__init__(entry.url, client_metadata(entry.auth, "http://127.0.0.1/callback"), storage)
+        metadata = client_metadata(entry.auth, "http://127.0.0.1/callback")
+        super().__init__(entry.url, metadata, storage, client_metadata_url=published(entry.auth))
         self._storage = storage
         self._loaded = 0
         storage.context = self.context
@@ -160,7 +166,9 @@ class Login(OAuthClientProvider):
 
     def __init__(self, entry: Entry, storage: TokenFile, redirect_uri: str, **handlers: Any) -> None:
         """Ask by the handlers `redirect_handler` and `callback_handler`, see the SDK's provider."""
-        super().__init__(entry.url, client_metadata(entry.auth, redirect_uri), storage, **handlers)
+        own = published(entry.auth)
+        metadata = client_metadata(entry.auth, redirect_uri)
+        super().__init__(entry.url, metadata, storage, client_metadata_url=own, **handlers)
         self._storage = storage
         self._redirect_uri = redirect_uri
         self._auth = entry.auth

@@ -6,7 +6,6 @@ Source: MCP specification 2025-11-25 and 2026-07-28, client/elicitation, client/
 from __future__ import annotations
 
 import secrets
-
 from typing import Any
 
 from mcp_gateway.caller import Json, as_dict

@@ -79,6 +79,7 @@ class AuthConfig(BaseModel):
         client_id, client_secret: A client that is registered already; needed by `client_credentials`.
         private_key, algorithm: In place of a secret: a key in PEM form that signs (RFC 7523), and how.
         scope: Scopes to ask for, in place of those that the server names.
+        client_metadata_url: In place of a registration: a URL at which a person has published one (CIMD).
         issuer: The authorization server that the id belongs to; the id is sent to no other.
     """
 
@@ -89,6 +90,7 @@ class AuthConfig(BaseModel):
     client_secret: str = Field("", repr=False)
     private_key: str = Field("", repr=False)
     algorithm: str = "RS256"
+    client_metadata_url: str = ""
     scope: str = ""
     issuer: str = ""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from installed import npm, pypi, sdk_1
+from installed import npm, pypi, sdk_1, suite
 from mcp import Client
 from support import Entries, Liveness, Running, Start, gateway_module, write_config
 
@@ -20,7 +20,7 @@ from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
 from mcp_gateway.transport import Connector
 
-__all__ = ["npm", "pypi", "sdk_1"]  # fixtures that others have made
+__all__ = ["npm", "pypi", "sdk_1", "suite"]  # fixtures that others have made
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ NPM_PACKAGES = (
     "@anthropic-ai/claude-code@2.1.197",
 )
 PYPI_PACKAGES = ("mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19")
+SUITE = ("@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22.23.3")
+"""The official conformance suite, and the Node.js that it needs."""
 SDK_1 = ("mcp==1.30.0",)
 KEPT = PROJECT / ".venv" / "real"
 
@@ -50,6 +52,18 @@ def npm() -> Path:
         pytest.skip("npm and node are not installed")
     folder = install("npm", NPM_PACKAGES, [program, "install", "--prefix", ".", "--no-audit", "--no-fund"])
     return folder / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def suite() -> list[str]:
+    """The command of the official conformance suite."""
+    program = shutil.which("npm")
+    if program is None:
+        pytest.skip("npm is not installed")
+    folder = install("suite", SUITE, [program, "install", "--prefix", ".", "--no-audit", "--no-fund"])
+    node = next(folder.glob("node_modules/node/bin/node*"))
+    script = folder / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
+    return [str(node), str(script)]
 
 
 @pytest.fixture(scope="session")

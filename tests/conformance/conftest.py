@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-pytest_plugins: list[str] = []
-
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """One line a feature, one column a server; each cell holds for all clients, or says for how many."""
@@ -31,6 +27,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def mark(outcomes: list[str]) -> str:
     """✓ where all clients have it, a dash where none can, else for how many."""
     if not outcomes or set(outcomes) == {"skipped"}:
-        return "–"
+        return "-"
     passed = outcomes.count("passed")
     return "✓" if passed == len(outcomes) else f"{passed}/{len(outcomes)}"

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -20,21 +21,25 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from mcp_gateway.caller import as_dict
+
 PORT, TARGET, SERVER = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 OWN = {"list_available_mcps", "load_mcp_tools", "call_mcp_tool"}
 HOP = {"content-length", "transfer-encoding", "connection", "date", "server"}
 client = httpx2.AsyncClient(timeout=None)
 
 
-def renamed(message: Any) -> Any:
+def renamed(message: dict[str, Any]) -> dict[str, Any]:
     """The message with the gateway's names."""
-    params: dict[str, Any] = message.get("params") or {}
+    params = as_dict(message.get("params"))
+    reference = as_dict(params.get("ref"))
     if message.get("method") == "tools/call" and params.get("name") not in OWN:
-        inner = {"mcp_name": SERVER, "tool_name": params.get("name"), "arguments": params.get("arguments") or {}}
+        inner = {"mcp_name": SERVER, "tool_name": params.get("name"), "arguments": as_dict(params.get("arguments"))}
         return {**message, "params": {**params, "name": "call_mcp_tool", "arguments": inner}}
     if message.get("method") == "prompts/get":
         return {**message, "params": {**params, "name": f"{SERVER}__{params.get('name')}"}}
-    reference: dict[str, Any] = params.get("ref") or {}
     if message.get("method") == "completion/complete" and reference.get("type") == "ref/prompt":
         return {**message, "params": {**params, "ref": {**reference, "name": f"{SERVER}__{reference['name']}"}}}
     return message
@@ -43,24 +48,26 @@ def renamed(message: Any) -> Any:
 async def pass_on(request: Request) -> Response:
     """One request, with its answer as it comes."""
     body = await request.body()
-    headers = {name: value for name, value in request.headers.items() if name not in {"content-length"}}
-    if not headers["host"].startswith(("localhost:", "127.0.0.1:")):
-        headers["host"] = headers["host"]  # what the suite has made up goes on as it is
-    else:
+    headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+    if headers["host"].startswith(("localhost:", "127.0.0.1:")):  # what the suite has made up goes on as it is
         headers["host"] = httpx2.URL(TARGET).netloc.decode()
-    try:
-        asked = json.loads(body) if body else None
-    except ValueError:
-        asked = None
-    if isinstance(asked, dict):
+    asked = parsed(body)
+    if asked:
         sent = renamed(asked)
         body = json.dumps(sent).encode()
-        name = (sent.get("params") or {}).get("name")
-        if "mcp-name" in headers and sent is not asked and headers["mcp-name"] == asked["params"].get("name"):
-            headers["mcp-name"] = str(name)
+        if headers.get("mcp-name") == as_dict(asked.get("params")).get("name", ""):
+            headers["mcp-name"] = str(as_dict(sent.get("params")).get("name"))
     answer = await client.send(client.build_request(request.method, TARGET, content=body, headers=headers), stream=True)
     kept = {name: value for name, value in answer.headers.items() if name not in HOP}
     return StreamingResponse(answer.aiter_raw(), answer.status_code, kept)
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """The message in a body; empty where there is none that could be renamed."""
+    try:
+        return as_dict(json.loads(body))
+    except ValueError:
+        return {}
 
 
 @asynccontextmanager

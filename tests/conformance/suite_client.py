@@ -22,13 +22,13 @@ from mcp.client import ClientRequestContext
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from support import Pool, gateway_module, write_config  # noqa: E402 - found only now
+from support import Pool, gateway_module, write_config
 
-from mcp_gateway.browser import LoginError, Ways, log_in  # noqa: E402
-from mcp_gateway.config import RegistryFile  # noqa: E402
-from mcp_gateway.secrets import Redactor  # noqa: E402
-from mcp_gateway.settings import Settings  # noqa: E402
-from mcp_gateway.transport import Connector  # noqa: E402
+from mcp_gateway.browser import LoginError, Ways, log_in
+from mcp_gateway.config import RegistryFile
+from mcp_gateway.secrets import Redactor
+from mcp_gateway.settings import Settings
+from mcp_gateway.transport import Connector
 
 NAME = "suite"
 MOST_LOGINS = 3
@@ -48,6 +48,8 @@ def entry_of(url: str, context: dict[str, Any]) -> dict[str, Any]:
         entry["auth"] = {"type": "client_credentials", **credentials(context)}
     elif "client_id" in context:
         entry["auth"] = credentials(context)
+    elif "cimd" in os.environ["MCP_CONFORMANCE_SCENARIO"]:
+        entry["auth"] = {"client_metadata_url": "https://conformance-test.local/client-metadata.json"}
     return entry
 
 
@@ -97,7 +99,7 @@ async def sample(_: ClientRequestContext, __: types.CreateMessageRequestParams) 
 
 async def roots(_: ClientRequestContext) -> types.ListRootsResult:
     """One folder."""
-    return types.ListRootsResult(roots=[types.Root(uri="file:///made/up")])
+    return types.ListRootsResult(roots=[types.Root.model_validate({"uri": "file:///made/up"})])
 
 
 async def work(url: str, context: dict[str, Any]) -> None:

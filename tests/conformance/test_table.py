@@ -1,4 +1,4 @@
-"""What crosses the gateway: features × (servers and their transport) × (clients and theirs), with real servers.
+"""What crosses the gateway: features by servers and clients, each with their transports, with real servers.
 
 Each cell is a test. A cell that cannot hold is skipped with the reason; the table is printed at the end of the run.
 """
@@ -68,12 +68,14 @@ OF_EVERYTHING = {
     "completable": "completable-prompt",
     "completes": "department",
 }
-OWN: dict[str, tuple[str, dict[str, Any]]] = {
+_PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
     name: (name, {})
-    for name in ("picture", "measure", "fail", "wait", "was_cancelled", "note", "ask_name", "open_page")
-    + ("sample", "roots", "touch")
+    for name in (
+        *("picture", "measure", "fail", "wait", "was_cancelled", "note", "ask_name", "open_page"),
+        *("sample", "roots", "touch"),
+    )
 }
-OWN |= {"say": ("say", {"text": "hello there"}), "count": ("count", {"to": 3})}
+OWN = {**_PLAIN, "say": ("say", {"text": "hello there"}), "count": ("count", {"to": 3})}
 OF_OWN = {
     "measured": "degrees",
     "failure": "as it was told",
@@ -151,7 +153,7 @@ def behind(npm: Path, sdk_1: str) -> Generator[Behind]:
 
 
 @asynccontextmanager
-async def client_of(home: Path, server: str, mode: str, transport: str, heard: Heard) -> AsyncGenerator[Client]:
+async def client_of(home: Path, mode: str, transport: str, heard: Heard) -> AsyncGenerator[Client]:
     """A client of a gateway that has a home of its own."""
     env = {"GATEWAY_HOME": str(home), "PATH": os.environ["PATH"], "GATEWAY_CONFIG": str(home / "servers.json")}
     gateway = [str(PROJECT / "gateway.py")]
@@ -188,7 +190,7 @@ async def try_all(home: Path, server: str, mode: str, transport: str) -> dict[st
     """What came of each feature."""
     heard = Heard()
     outcomes: dict[str, Exception | None] = {}
-    async with client_of(home, server, mode, transport, heard) as client:
+    async with client_of(home, mode, transport, heard) as client:
         own = {**OWN, "grow": ("grow", {"name": f"grown-{mode}-{transport}"})}
         tools = EVERYTHING if server.startswith("everything") else own
         session = Session(client, heard, server, tools, names_of(server), mode == "auto")

@@ -70,7 +70,9 @@ def check(state: str | None) -> str:
 Result = types.CallToolResult | types.InputRequiredResult
 
 
-def elicited(requests: dict[str, types.ElicitRequest], form_answer: str) -> Callable[[Context, Params], Awaitable[Result]]:
+def elicited(
+    requests: dict[str, types.ElicitRequest], form_answer: str
+) -> Callable[[Context, Params], Awaitable[Result]]:
     """A tool that asks one thing, and says what it was told."""
     (key,) = requests
 
@@ -78,7 +80,8 @@ def elicited(requests: dict[str, types.ElicitRequest], form_answer: str) -> Call
         told = answer(params, key, types.ElicitResult)
         if told is None:
             return asking(dict(requests))
-        return say(form_answer.format(action=told.action, content=json.dumps(told.content), **(told.content or {})))
+        fields: dict[str, Any] = dict(told.content or {})
+        return say(form_answer.format(action=told.action, content=json.dumps(told.content), **fields))
 
     return tool
 
@@ -215,6 +218,11 @@ async def capable(ctx: Context, params: Params) -> Result:
     return asking(requests) if requests else say("You can do nothing.")
 
 
+async def missing(_: Context, __: Params) -> Result:
+    data: dict[str, Any] = {"requiredCapabilities": {"sampling": {}}}
+    raise MCPError(types.MISSING_REQUIRED_CLIENT_CAPABILITY, "sampling is needed", data)
+
+
 def one_of(*pairs: tuple[str, str]) -> list[dict[str, str]]:
     return [{"const": value, "title": title} for value, title in pairs]
 
@@ -253,6 +261,7 @@ TOOLS: dict[str, Callable[[Context, Params], Awaitable[Result]]] = {
     "test_elicitation_sep1330_enums": elicited(
         {"enums": form("Please choose.", {"type": "object", "properties": ENUMS, "required": []})}, DONE
     ),
+    "test_missing_capability": missing,
     "test_input_required_result_elicitation": elicited(
         {"user_name": form("What is your name?", name_schema)}, "Hello, {name}!"
     ),
@@ -322,7 +331,7 @@ async def get_prompt(
     if told is None:
         schema = {"type": "object", "properties": {"context": {"type": "string"}}, "required": ["context"]}
         return asking({"user_context": form("What context should the prompt use?", schema)})
-    return said(text(type="text", text=f"In this context: {(told.content or {}).get('context')}"))
+    return said(text(type="text", text=f"In this context: {json.dumps(told.content)}"))
 
 
 async def list_resources(_: Context, __: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
@@ -336,7 +345,9 @@ async def list_resources(_: Context, __: types.PaginatedRequestParams | None) ->
 
 
 async def list_templates(_: Context, __: types.PaginatedRequestParams | None) -> types.ListResourceTemplatesResult:
-    template = types.ResourceTemplate(uri_template="test://template/{id}/data", name="data", description="Made of an id.")
+    template = types.ResourceTemplate(
+        uri_template="test://template/{id}/data", name="data", description="Made of an id."
+    )
     return types.ListResourceTemplatesResult(resource_templates=[template])
 
 

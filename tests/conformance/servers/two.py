@@ -91,7 +91,7 @@ def was_cancelled() -> str:
 
 @server.tool()
 async def note(ctx: Context) -> str:
-    await ctx.warning("careful")
+    await ctx.warning("careful")  # pyright: ignore[reportDeprecated]
     return "noted"
 
 
