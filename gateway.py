@@ -123,7 +123,8 @@ class Gateway:
         self._builtin = Builtin(pool, self._store, settings.max_result_chars)
         self.offers = Offers(pool)
         parking, audience = Parking(settings.question_timeout), Audience(pool, self.offers.owner)
-        self.door = Door(House(pool, self.offers, parking, audience, redact), SCHEMAS, self.answer)
+        self.house = House(pool, self.offers, parking, audience, redact)
+        self.door = Door(self.house, SCHEMAS, self.answer)
 
     async def __aenter__(self) -> Self:
         await self.pool.__aenter__()

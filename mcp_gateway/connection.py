@@ -50,7 +50,7 @@ from mcp_gateway.learner import Learner, OnChange, following
 from mcp_gateway.link import Link
 from mcp_gateway.negotiation import negotiate
 from mcp_gateway.peer import Peer
-from mcp_gateway.registry import Entry, TimeLimit
+from mcp_gateway.registry import Entry, Limits
 from mcp_gateway.request import Request
 from mcp_gateway.settings import forever_if_zero
 from mcp_gateway.transport import Connect
@@ -64,16 +64,6 @@ _LONGEST_SLEEP = 86_400.0
 _LEARNING_LIMIT = 30.0
 _LAST_WORDS_LIMIT = 1.0
 """How long a caller waits for the owner to learn why a server died."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long things may take for one server."""
-
-    start: TimeLimit
-    operation: TimeLimit
-    idle: TimeLimit
-    question: TimeLimit
 
 
 def _nothing(_: str) -> None:

@@ -32,7 +32,8 @@ from mcp_gateway.offers import LISTS, Offers
 from mcp_gateway.parking import Parking
 from mcp_gateway.pool import Pool
 from mcp_gateway.relay import Clients, Context, declared, for_client
-from mcp_gateway.results import Result
+from mcp_gateway.request import CALL
+from mcp_gateway.results import Result, failure
 
 logger = logging.getLogger(logs.LOGGER)
 
@@ -112,7 +113,12 @@ class Door:
         if method in LISTS:
             return self._house.offers.page(method, params)
         answer = self._answers[method]
-        return await self._house.parking.run(caller, lambda served: answer(params, served))
+        try:
+            return await self._house.parking.run(caller, lambda served: answer(params, served))
+        except NotWaiting as exc:
+            if method != CALL:
+                raise
+            return failure(exc, self._house.redact)
 
     async def _translated(self, answering: Awaitable[Result], caller: Caller) -> Result:
         """Ask, shape, return: every failure is an error of the protocol."""

@@ -140,6 +140,10 @@ class Parking:
         self._parked: dict[str, Parked] = {}
         self._tasks: TaskGroup | None = None
 
+    def __len__(self) -> int:
+        """How many calls there are that may have to wait."""
+        return len(self._parked)
+
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
         return self

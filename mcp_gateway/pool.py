@@ -19,7 +19,7 @@ from mcp_gateway import logs
 from mcp_gateway.caller import Caller, Client
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import Registry, RegistryFile
-from mcp_gateway.connection import Connection, Limits, Surroundings
+from mcp_gateway.connection import Connection, Surroundings
 from mcp_gateway.errors import (
     GatewayError,
     ServerGone,
@@ -33,7 +33,7 @@ from mcp_gateway.knowledge import Call, Knowledge, Tool
 from mcp_gateway.learner import OnChange
 from mcp_gateway.member import Member
 from mcp_gateway.policy import shown, verdict
-from mcp_gateway.registry import Entry, time_limit
+from mcp_gateway.registry import Entry, limits_of, time_limit
 from mcp_gateway.request import Request
 from mcp_gateway.results import chars, refused
 from mcp_gateway.search import near_names
@@ -146,7 +146,7 @@ class Pool:
         if entry != member.entry:
             member.entry = entry
             for run in member.runs:
-                run.adopt(entry, self._limits(entry))
+                run.adopt(entry, limits_of(entry, self._settings))
 
     def entry(self, name: str) -> Entry:
         """The entry of that name.
@@ -379,21 +379,13 @@ class Pool:
         given = Surroundings(
             self._connector, self.catalog, owner, self._tell_change, lambda uri: self.on_update(owner, uri)
         )
-        run = Connection(member.entry, self._limits(member.entry), given)
+        run = Connection(member.entry, limits_of(member.entry, self._settings), given)
         member.runs.append(run)
         self._tasks.start_soon(self._own, run, key)
         return run
 
     def _tell_change(self, feature: str) -> None:
         self.on_change(feature)
-
-    def _limits(self, entry: Entry) -> Limits:
-        return Limits(
-            start=time_limit(entry, self._settings, "start_limit"),
-            operation=time_limit(entry, self._settings, "operation_timeout"),
-            idle=time_limit(entry, self._settings, "idle_timeout"),
-            question=time_limit(entry, self._settings, "question_timeout"),
-        )
 
     async def _own(self, run: Connection, key: Key) -> None:
         """The task of one run."""

@@ -35,8 +35,11 @@ _MARK = "MCP_GATEWAY_RUN"
 _GUARD = """
 trap '' HUP INT TERM
 groups=
+last=
 while read -r sign group; do
   case $sign in
+    !) last="$last
+$group" ;;
     +) groups="$groups $group" ;;
     -) kept=
        for known in $groups; do [ "$known" = "$group" ] || kept="$kept $known"; done
@@ -46,6 +49,7 @@ done
 [ -n "$groups" ] || exit 0
 sleep 0.5 2>/dev/null || sleep 1
 for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
+eval "$last"
 for file in $(grep -ls "$1" /proc/[0-9]*/environ 2>/dev/null); do
   pid=${file#/proc/}
   kill -s KILL "${pid%/environ}" 2>/dev/null
@@ -89,6 +93,10 @@ class Guard:
         """The group is gone; its number may be used again by others."""
         self._say("-", group)
 
+    def at_last(self, line: str) -> None:
+        """Have a line of shell run as well, where the gateway has left something behind."""
+        self._say("!", line)
+
     def close(self) -> None:
         """End the guard and wait for it."""
         if self._shell is not None:
@@ -96,7 +104,7 @@ class Guard:
                 self._shell.communicate(timeout=STEP)
             self._shell = None
 
-    def _say(self, sign: str, group: int) -> None:
+    def _say(self, sign: str, group: int | str) -> None:
         if sys.platform == "win32":
             return
         with suppress(OSError):

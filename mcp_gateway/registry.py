@@ -211,6 +211,26 @@ def time_limit(entry: Entry, settings: Settings, field: str) -> TimeLimit:
     return TimeLimit(seconds, f"{variable_of(field)}={seconds:g}")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take for one server."""
+
+    start: TimeLimit
+    operation: TimeLimit
+    idle: TimeLimit
+    question: TimeLimit
+
+
+def limits_of(entry: Entry, settings: Settings) -> Limits:
+    """The limits of a server."""
+    return Limits(
+        start=time_limit(entry, settings, "start_limit"),
+        operation=time_limit(entry, settings, "operation_timeout"),
+        idle=time_limit(entry, settings, "idle_timeout"),
+        question=time_limit(entry, settings, "question_timeout"),
+    )
+
+
 class Expansion:
     """Expands `${VAR}`, `${env:VAR}` and `${VAR:-default}`, and notes what was secret; the rest stays as it is."""
 

@@ -16,6 +16,7 @@ import anyio.lowlevel
 from anyio.abc import ByteReceiveStream
 
 from mcp_gateway import logs
+from mcp_gateway.docker import container_of
 from mcp_gateway.environment import child_environment, find_command, why_not_found
 from mcp_gateway.errors import StartFailed
 from mcp_gateway.link import Link
@@ -62,6 +63,10 @@ class Connector:
     @asynccontextmanager
     async def _stdio(self, entry: Entry) -> AsyncGenerator[Link]:
         command = prepare(entry, self._environ)
+        container = container_of(entry.name, command)
+        if container is not None:
+            command = container.command
+            self._guard.at_last(container.removal_line())
         log = logs.ServerLog(self._home, entry.name, self._redact)
         try:
             child = await _start(entry, command, self._guard)
@@ -76,6 +81,8 @@ class Connector:
                     with anyio.CancelScope(shield=True):
                         await end.note(link)
                         await child.stop()
+                        if container is not None and child.returncode != 0:
+                            await container.remove()
                         with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
                             await drained.wait()
                     tasks.cancel_scope.cancel()

@@ -28,14 +28,26 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+CALLBACKS = (
+    "elicitation_callback",
+    "sampling_callback",
+    "list_roots_callback",
+    "logging_callback",
+    "message_handler",
+    "cache",
+)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     """A gateway in memory over these entries, with these settings, as a context."""
 
     @asynccontextmanager
     async def run(
-        entries: Entries, *, mode: str = "auto", environ: Mapping[str, str] | None = None, **settings: Any
+        entries: Entries, *, mode: str = "auto", environ: Mapping[str, str] | None = None, **more: Any
     ) -> AsyncGenerator[Running]:
+        callbacks = {name: more.pop(name) for name in CALLBACKS if name in more}
+        settings = more
         config = tmp_path / "servers.json"
         write_config(config, entries)
         redact = Redactor()
@@ -44,7 +56,7 @@ def start(tmp_path: Path) -> Start:
         chosen = Settings.model_validate({"home": tmp_path, **settings})
         connector = Connector(tmp_path, variables, redact)
         made = gateway_module.Gateway(chosen, Pool(registry, connector, chosen, redact), redact)
-        async with made, Client(gateway_module.build(made), mode=mode) as client:
+        async with made, Client(gateway_module.build(made), mode=mode, **callbacks) as client:
             with anyio.fail_after(60):
                 yield Running(client, made, config)
 

@@ -12,9 +12,9 @@ from support import PROJECT
 ORDER = [
     "errors", "secrets", "settings", "registry", "config", "words", "signature", "search", "caller", "questions",
     "knowledge", "database", "catalog", "policy", "stats", "arguments", "results", "store", "menu", "logs",
-    "environment", "process", "wire", "link", "tokens", "oauth", "remote", "transport", "negotiation", "request",
-    "listing", "learner", "peer", "conversation", "connection", "member", "pool", "builtin", "relay", "offers",
-    "parking", "audience", "door", "host", "address", "web", "browser", "cli", "gateway",
+    "environment", "process", "docker", "wire", "link", "tokens", "oauth", "remote", "transport", "negotiation",
+    "request", "listing", "learner", "peer", "conversation", "connection", "member", "pool", "builtin", "relay",
+    "offers", "parking", "audience", "door", "host", "address", "web", "browser", "cli", "gateway",
 ]  # fmt: skip
 """Each module imports only modules that stand before it."""
 

@@ -136,7 +136,7 @@ def test_secrets_are_known_wherever_an_entry_has_them() -> None:
             "headers": {"X-Api-Key": "header-secret", "X-Toolsets": "not-a-secret"},
         },
         PLACE="not-a-secret-either",
-        SOME_TOKEN="variable-secret",  # noqa: S106 - made up
+        SOME_TOKEN="variable-secret",
     )
     names = {"literal-secret": "DB_PASSWORD", "header-secret": "X-Api-Key", "variable-secret": "SOME_TOKEN"}
     assert dict(made.secrets) == {**names, "option-value": "api-key", "url-secret": "token"}

@@ -6,7 +6,7 @@ from base import Message, answer, refuse, requests, send, text, tool
 
 VERSION = "2026-07-28"
 INFO = {"io.modelcontextprotocol/serverInfo": {"name": "modern", "version": "1"}}
-tools = [tool("era")]
+tools = [tool("era"), tool("asks"), tool("task")]
 listener: object = None
 
 for request in requests():
@@ -35,6 +35,16 @@ for request in requests():
         meta = {"io.modelcontextprotocol/subscriptionId": listener}
         params = {"_meta": meta, "notifications": params["notifications"]}
         send({"method": "notifications/subscriptions/acknowledged", "params": params})
+    elif method == "tools/call" and params["name"] == "asks":
+        question: Message = {
+            "message": "More?",
+            "requestedSchema": {"type": "object", "properties": {}},
+            "mode": "form",
+        }
+        asked: Message = {"more": {"method": "elicitation/create", "params": question}}
+        answer(request, {"resultType": "input_required", "inputRequests": asked, "requestState": "going on"})
+    elif method == "tools/call" and params["name"] == "task":
+        answer(request, {"resultType": "task", "taskId": "1"})
     elif method == "tools/call" and params["name"] == "era":
         tools.append(tool("newer"))
         meta = {"io.modelcontextprotocol/subscriptionId": listener}
