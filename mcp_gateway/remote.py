@@ -1,4 +1,4 @@
-"""Servers over HTTP: Streamable HTTP, and SSE as it was before, by the SDK's clients.
+"""Servers over HTTP: Streamable HTTP by the SDK's client, and SSE as it was before.
 
 What the SDK makes of an error of HTTP says little, so a hook of the HTTP client keeps what it was. A session that
 a server has forgotten, or a stream that broke, ends the link; the next call opens another one.
@@ -7,6 +7,7 @@ a server has forgotten, or a stream that broke, ends the link; the next call ope
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
@@ -17,9 +18,13 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types import RequestId
 
+from mcp_gateway import logs
+from mcp_gateway.errors import StartFailed, http_advice
 from mcp_gateway.link import Link, Outgoing
 from mcp_gateway.registry import Entry
-from mcp_gateway.wire import MAX_LINE_BYTES, Incoming
+from mcp_gateway.wire import MAX_LINE_BYTES, Closing, Incoming, LineReader, NotAMessageError, encode
+
+logger = logging.getLogger(logs.LOGGER)
 
 _TIMEOUT = 30
 """Seconds to connect and to write; how long an answer may take is the caller's to say."""
@@ -28,6 +33,7 @@ _CLOSE_LIMIT = 1.0
 _NOT_FOUND = 404
 _WANTS_LOGIN = {401, 403}
 _JSON = "application/json"
+_EVENTS = "text/event-stream"
 
 
 class Messages(Protocol):
@@ -74,20 +80,20 @@ class Refusals:
         self.expired: set[RequestId] = set()
         self.session_ended = anyio.Event()
         self._posts_answer = posts_answer
-        self._last = ""
+        self.last = ""
 
     async def note(self, response: httpx2.Response) -> None:
         """Called with every response."""
         request = response.request
-        if response.headers.get("content-type", "").startswith("text/event-stream") and request.method == "POST":
+        if response.headers.get("content-type", "").startswith(_EVENTS) and request.method == "POST":
             request_id = _request_id(request)
             response.stream = _ToTheEnd(response.stream, lambda: self.dropped.add(request_id))
         if not response.is_error or request.url.path.startswith("/.well-known/"):
             return
         request_id = _request_id(request)
         status = f"{response.status_code} {response.reason_phrase}"
+        self.last = status
         if not self._posts_answer and request.method == "POST":
-            self._last = status
             self.expired.add(request_id)
             self.session_ended.set()  # nobody would answer on the stream either
         elif response.status_code == _NOT_FOUND and "mcp-session-id" in request.headers:
@@ -98,7 +104,8 @@ class Refusals:
 
     def how_it_ended(self) -> str:
         """The end of a sentence whose subject is the server."""
-        return f"answered {self._last}" if self._last else "closed the connection"
+        refused = self.last and not self._posts_answer
+        return f"answered {self.last}" if refused else "closed the connection"
 
 
 class _ToTheEnd(httpx2.AsyncByteStream):
@@ -163,15 +170,77 @@ async def _streamable(entry: Entry, auth: httpx2.Auth | None) -> AsyncGenerator[
 
 @asynccontextmanager
 async def _sse(entry: Entry, auth: httpx2.Auth | None) -> AsyncGenerator[Link]:
-    from mcp.client.sse import sse_client  # noqa: PLC0415 - few servers still need it
+    """One stream of answers, and a POST for each message; specification 2024-11-05, basic/transports.
 
+    The SDK's client of this transport reads no event of more than 1 MB and keeps the failure of a POST to itself.
+    """
     refusals = Refusals(posts_answer=False)
+    async with (
+        _http_client(entry.headers, auth, refusals) as client,
+        client.stream("GET", entry.url, headers={"Accept": _EVENTS, "Cache-Control": "no-store"}) as response,
+    ):
+        if response.is_error:
+            raise StartFailed(entry.name, f"{entry.url} {http_advice(refusals.last, entry.login)}")
+        events = _events(response)
+        write = _Poster(client, await _endpoint(entry, events))
+        read = LineReader(lambda: _next_message(events), on_noise=_ignore)
+        refusals.session_ended = read.ended
+        yield Link(read, write, read.ended, refusals.how_it_ended, expired=refusals.expired)
 
-    def make(*_: Any, **__: Any) -> httpx2.AsyncClient:
-        return _http_client(entry.headers, auth, refusals)
 
-    async with sse_client(entry.url, httpx_client_factory=make) as (read, write):
-        yield _link(read, write, refusals)
+async def _events(response: httpx2.Response) -> AsyncGenerator[httpx2.ServerSentEvent]:
+    try:
+        async for event in httpx2.EventSource(response, max_event_size=MAX_LINE_BYTES):
+            yield event
+    except (httpx2.HTTPError, httpx2.StreamError) as exc:
+        logger.info("a stream of events broke off: %s", exc or type(exc).__name__)
+
+
+async def _endpoint(entry: Entry, events: AsyncGenerator[httpx2.ServerSentEvent]) -> str:
+    """Where messages are posted, which the first event says; at the same origin, for it gets the same headers."""
+    async for event in events:
+        if event.event == "endpoint":
+            endpoint = httpx2.URL(entry.url).join(event.data)
+            if endpoint.copy_with(path="/", query=None) != httpx2.URL(entry.url).copy_with(path="/", query=None):
+                raise StartFailed(entry.name, f"{entry.url} sends messages to another place, {endpoint.host}")
+            return str(endpoint)
+    raise StartFailed(entry.name, f"{entry.url} is no server of this transport: it named no endpoint")
+
+
+async def _next_message(events: AsyncGenerator[httpx2.ServerSentEvent]) -> bytes:
+    async for event in events:
+        if event.event == "message" and event.data:
+            return event.data.replace("\n", " ").encode() + b"\n"
+    return b""
+
+
+class _Poster(Closing):
+    """Messages by a POST each."""
+
+    def __init__(self, client: httpx2.AsyncClient, endpoint: str) -> None:
+        self._client = client
+        self._endpoint = endpoint
+
+    async def send(self, item: SessionMessage, /) -> None:
+        """Post one message.
+
+        Raises:
+            anyio.BrokenResourceError: The server did not take it.
+        """
+        headers = {"Content-Type": _JSON}
+        try:
+            response = await self._client.post(self._endpoint, content=encode(item.message), headers=headers)
+        except httpx2.HTTPError as exc:
+            raise anyio.BrokenResourceError from exc
+        if response.is_error:
+            raise anyio.BrokenResourceError
+
+    async def aclose(self) -> None:
+        """The stream ends the session."""
+
+
+def _ignore(line: bytes, exc: NotAMessageError) -> None:
+    logger.debug("a server sent what is no message (%s): %.200r", exc, line)
 
 
 def _http_client(headers: Any, auth: httpx2.Auth | None, refusals: Refusals) -> httpx2.AsyncClient:
