@@ -147,8 +147,7 @@ class Door:
         if level not in LEVELS:
             raise BadParameters("logging/setLevel", f'"{level}" is no level', f"one of {', '.join(LEVELS)}")
         caller.client.log_level = str(level)
-        for run in self._house.pool.runs_of(caller.client):
-            await run.set_log_level(caller.client.log_level)
+        self._house.pool.set_log_level(caller.client)
         return {}
 
     async def _subscribe(self, params: Json, caller: Caller) -> Result:

@@ -175,6 +175,12 @@ class Pool:
         """The usable runs that belong to a client, or to all."""
         return [run for (_, key), member in self._members.items() if key in {"", client.key} for run in member.usable]
 
+    def set_log_level(self, client: Client) -> None:
+        """Have the running servers of a client say what it has asked for, without waiting for them."""
+        for run in self.runs_of(client):
+            if self._tasks is not None:
+                self._tasks.start_soon(run.set_log_level, client.log_level)
+
     def restart(self, name: str, client: Client | None = None) -> int:
         """Tell a client's runs of a server to stop, and try it again at once if its starts failed; how many there were.
 

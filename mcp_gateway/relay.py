@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import anyio
@@ -70,11 +70,6 @@ class Clients:
     def __init__(self, on_leave: Callable[[Client], None]) -> None:
         """Call `on_leave` for each client that goes."""
         self._on_leave = on_leave
-        self._connected: dict[int, Client] = {}
-
-    def __iter__(self) -> Iterator[Client]:
-        """All that are connected now."""
-        return iter(list(self._connected.values()))
 
     def caller(self, ctx: Context) -> Caller:
         """The caller of the request that `ctx` belongs to."""
@@ -102,13 +97,8 @@ class Clients:
         if known is None:
             known = connection.state[_STATE_KEY] = Client(connection.session_id or "")
             known.ask, known.tell = _asking(ctx, related=False), connection.notify
-            self._connected[id(known)] = known
-            connection.exit_stack.callback(self._leave, known)
+            connection.exit_stack.callback(self._on_leave, known)
         return known
-
-    def _leave(self, client: Client) -> None:
-        self._connected.pop(id(client), None)
-        self._on_leave(client)
 
 
 def _connection_of(ctx: Context) -> Connection:
