@@ -83,6 +83,7 @@ class Caller:
         progress: Receives progress.
         ask, tell: Reach the client as a part of this request.
         log_level: The least severe log messages that it wants of this request; empty: none.
+        agreed: Calls that the user has agreed to.
         answers: What it sent to go on with a call that had asked: `inputResponses` and `requestState`.
     """
 
@@ -93,6 +94,7 @@ class Caller:
     tell: Tell | None = None
     log_level: str = ""
     answers: Json = field(default_factory=dict[str, Any])
+    agreed: set[object] = field(default_factory=set[object])
     _noted: float = 0.0
 
     async def note(self, message: str) -> None:

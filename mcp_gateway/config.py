@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from mcp_gateway.registry import Entry, parse_entry
+from pydantic import ValidationError
+
+from mcp_gateway.caller import as_dict
+from mcp_gateway.registry import Entry, ToolPolicy, parse_entry
 from mcp_gateway.secrets import Secret
 
 _LAST_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])', re.DOTALL)
@@ -61,8 +64,21 @@ def _merge_env(before: object, after: object) -> object:
     return after
 
 
+@dataclass(frozen=True)
+class Written:
+    """A servers file as it is written: entries by name, and the rules for the tools of all."""
+
+    servers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tools: ToolPolicy = field(default_factory=ToolPolicy)
+
+
 def read_servers(file: Path) -> dict[str, Any]:
-    """Entries of a servers file, as written; none where there is no file.
+    """Entries of a servers file, see `read_file`."""
+    return dict(read_file(file).servers)
+
+
+def read_file(file: Path) -> Written:
+    """A servers file, as written; with nothing in it where there is no file.
 
     Raises:
         ValueError: The file is there and cannot be understood; the text says what to do.
@@ -70,12 +86,12 @@ def read_servers(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        return {}
+        return Written()
     except (OSError, UnicodeDecodeError) as exc:
         msg = f"{file} cannot be read ({exc})"
         raise ValueError(msg) from exc
     if not text.strip():
-        return {}
+        return Written()
     try:
         document = json.loads(plain_json(text))
     except json.JSONDecodeError as exc:
@@ -84,7 +100,7 @@ def read_servers(file: Path) -> dict[str, Any]:
     except RecursionError as exc:
         msg = f"{file} is nested too deeply"
         raise ValueError(msg) from exc
-    return _servers_of(document, file)
+    return Written(_servers_of(document, file), _tools_of(document, file))
 
 
 def plain_json(text: str) -> str:
@@ -103,12 +119,25 @@ def _servers_of(document: object, file: Path) -> dict[str, Any]:
     raise ValueError(msg)
 
 
+def _tools_of(document: object, file: Path) -> ToolPolicy:
+    """The rules for all; what cannot be understood here must not be taken for no rule."""
+    written = as_dict(document).get("tools")
+    try:
+        return ToolPolicy() if written is None else ToolPolicy.model_validate(written)
+    except ValidationError as exc:
+        error = exc.errors(include_url=False)[0]
+        where = ".".join(("tools", *map(str, error["loc"])))
+        msg = f"{file} is not valid ({where}: {error['msg']})"
+        raise ValueError(msg) from exc
+
+
 def build_registry(
-    base: Mapping[str, Any], over: Mapping[str, Any], variables: Mapping[str, str], problems: Iterable[str] = ()
+    base: Mapping[str, Any], over: Written, variables: Mapping[str, str], problems: Iterable[str] = ()
 ) -> Registry:
     """All entries, expanded; pure."""
-    merged = merge(base, over)
-    return Registry({name: parse_entry(name, raw, variables) for name, raw in merged.items()}, tuple(problems))
+    merged = merge(base, over.servers)
+    parsed = {name: parse_entry(name, raw, variables) for name, raw in merged.items()}
+    return Registry({name: replace(entry, everywhere=over.tools) for name, entry in parsed.items()}, tuple(problems))
 
 
 class RegistryFile:
@@ -133,7 +162,7 @@ class RegistryFile:
         self._watched = (config, *dotenv)
         self._variables = variables
         self._seen: object = None
-        self._over: dict[str, Any] = {}
+        self._over = Written()
         self._registry = Registry({})
 
     def __repr__(self) -> str:
@@ -152,7 +181,7 @@ class RegistryFile:
         if self._required and not self._config.exists():
             problems.append(f"GATEWAY_CONFIG names {self._config}, which is not there")
         try:
-            self._over = read_servers(self._config)
+            self._over = read_file(self._config)
         except ValueError as exc:
             problems.append(f"{exc}; the last good version is in force")
         return build_registry(self._base, self._over, self._variables(), problems)

@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
-from mcp_gateway import logs
-from mcp_gateway.caller import Caller, Client
+from mcp_gateway import consent, logs
+from mcp_gateway.caller import Caller, Client, as_dict
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import Registry, RegistryFile
 from mcp_gateway.connection import Connection, Surroundings
@@ -32,7 +32,7 @@ from mcp_gateway.errors import (
 from mcp_gateway.knowledge import Call, Knowledge, Tool
 from mcp_gateway.learner import OnChange
 from mcp_gateway.member import Member
-from mcp_gateway.policy import shown, verdict
+from mcp_gateway.policy import Policy, policy_of, repeatable
 from mcp_gateway.registry import Entry, limits_of, time_limit
 from mcp_gateway.request import Request
 from mcp_gateway.results import chars, refused
@@ -215,28 +215,32 @@ class Pool:
         known = self.catalog.recall(entry)
         running = next((run for run in self._member(entry, caller).usable if run.settled.is_set()), None)
         if not fresh and running is None and known is not None and not known.tools_error:
-            return shown(entry.tools, known)
+            return self._policy(entry).shown(known)
         run = running or await self._acquire(entry, caller)
         with run.used(caller):
             if running is not None:
                 await run.relist(again=fresh)
             if fresh:
                 await run.learnt()
-        return shown(entry.tools, run.knowledge)
+        return self._policy(entry).shown(run.knowledge)
 
     def search(self, query: str, entries: Iterable[Entry]) -> list[tuple[str, Tool]]:
         """Known tools of these entries that match, the best first, without those that are denied."""
         asked = {entry.name: entry for entry in entries}
+        policies = {name: self._policy(entry) for name, entry in asked.items()}
 
         def allowed(name: str, tool: Tool) -> bool:
-            return verdict(asked[name].tools, str(tool["name"])) != "deny"
+            return policies[name].verdict(tool).says != "deny"
 
         return self.catalog.search(query, asked.values(), allowed)
+
+    def _policy(self, entry: Entry) -> Policy:
+        return policy_of(entry, self._settings)
 
     def known(self, entry: Entry) -> Knowledge | None:
         """What is known of a server without asking it."""
         known = self.catalog.recall(entry)
-        return shown(entry.tools, known) if known is not None else None
+        return self._policy(entry).shown(known) if known is not None else None
 
     async def call(self, name: str, tool: str, build: Build, caller: Caller) -> dict[str, Any]:
         """Calls a tool; the result exactly as the server sent it.
@@ -290,17 +294,34 @@ class Pool:
     async def _send_once(self, name: str, build: Build, caller: Caller, tool: str) -> dict[str, Any]:
         entry = self.entry(name)
         _refuse_unusable(entry)
-        if tool:
-            _refuse_denied(entry, tool)
+        denied = self._policy(entry).denied(tool) if tool else None
+        if denied is not None:
+            raise ToolDenied(name, tool, denied.why)
         run = await self._acquire(entry, caller)
         with run.used(caller):
             definition = await self._find_tool(run, tool) if tool else None
             request = build(run.knowledge)
+            if tool:
+                await self._permit(entry, definition or {"name": tool}, request)
             try:
                 return await run.call(request)
             except ServerGone as exc:
-                exc.acted = exc.acted and not (request.harmless or _harmless(definition))
+                exc.acted = exc.acted and not (request.harmless or repeatable(definition))
                 raise
+
+    async def _permit(self, entry: Entry, tool: Tool, request: Request) -> None:
+        """Let a call pass, where the policy and, if it says so, the user agree.
+
+        Raises:
+            ToolDenied: One of them does not.
+        """
+        verdict, name = self._policy(entry).verdict(tool), str(tool["name"])
+        if verdict.says == "deny":
+            raise ToolDenied(entry.name, name, verdict.why)
+        if verdict.says == "ask":
+            limit = limits_of(entry, self._settings).question
+            wanted = consent.Wanted(entry.name, name, as_dict(request.params.get("arguments")), verdict.why)
+            await consent.obtain(wanted, request.caller, limit)
 
     async def hold(self, name: str, caller: Caller) -> Connection:
         """A run of the server that is ready, for who looks after it himself.
@@ -325,7 +346,7 @@ class Pool:
             knowledge = run.knowledge
             tool = knowledge.tool(name)
         if tool is None and knowledge.tools and not knowledge.tools_error:
-            names = shown(run.entry.tools, knowledge).names
+            names = self._policy(run.entry).shown(knowledge).names
             raise UnknownTool(run.entry.name, name, near_names(name, names))
         return tool
 
@@ -409,25 +430,6 @@ class Pool:
 def _refuse_unusable(entry: Entry) -> None:
     if entry.obstacle:
         raise ServerUnusable(entry.name, entry.obstacle)
-
-
-def _refuse_denied(entry: Entry, tool: str) -> None:
-    said = verdict(entry.tools, tool)
-    if said == "deny":
-        raise ToolDenied(entry.name, tool, 'its entry denies it ("tools")')
-    if said == "ask":
-        raise ToolDenied(
-            entry.name, tool, 'its entry wants the user to be asked ("tools": "ask"), which cannot be done yet'
-        )
-
-
-def _harmless(tool: Mapping[str, Any] | None) -> bool:
-    """Whether the tool says of itself that it may be called twice."""
-    annotations = (tool or {}).get("annotations")
-    if not isinstance(annotations, dict):
-        return False
-    hints = cast("Mapping[str, object]", annotations)
-    return hints.get("readOnlyHint") is True or hints.get("idempotentHint") is True
 
 
 async def _wait(event: anyio.Event, deadline: float, name: str, caller: Caller) -> bool:

@@ -129,6 +129,7 @@ class Entry:
         command, args, env, cwd: A program over stdio; `env` holds only what the entry sets.
         url, headers, auth: A server over HTTP, and how to log in there.
         shared: Whether several clients of one gateway use the same processes.
+        tools, everywhere: Globs over tools: the entry's own, and those for all servers.
         lacks: Variables that are not set; the server is tried all the same.
         refused: Why it cannot be started, as the end of a sentence; empty if it can.
         secrets: Values to be replaced wherever the gateway writes text of its own, with their names.
@@ -154,6 +155,7 @@ class Entry:
     shared: bool = False
     auth: AuthConfig | None = None
     tools: ToolPolicy = field(default_factory=ToolPolicy)
+    everywhere: ToolPolicy = field(default_factory=ToolPolicy)
     lacks: tuple[str, ...] = ()
     refused: str = ""
     secrets: tuple[Secret, ...] = field(default=(), repr=False)

@@ -26,6 +26,10 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 class Settings(BaseModel):
     """What a person can set; durations in seconds, sizes in characters of text."""
 
@@ -47,6 +51,10 @@ class Settings(BaseModel):
     """How long an unused child is kept; 0 keeps it for ever."""
     max_result_chars: Annotated[int, Field(ge=0)] = 80_000
     """Characters of text that are shown of one result; 0: no limit."""
+    ask: Annotated[Literal["", "destructive"], BeforeValidator(_lower)] = ""
+    """`destructive`: the user is asked before each call of a tool that is not declared to be read-only."""
+    read_only: bool = False
+    """Whether only tools that are declared to be read-only may be called."""
     http_token: Annotated[str, Field(repr=False)] = ""
     """What clients of `serve --http` have to send as a bearer token; needed beyond loopback."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"

@@ -10,8 +10,8 @@ import pytest
 from support import PROJECT
 
 ORDER = [
-    "errors", "secrets", "settings", "registry", "config", "words", "signature", "search", "caller", "questions",
-    "knowledge", "database", "catalog", "policy", "stats", "arguments", "results", "store", "menu", "logs",
+    "errors", "secrets", "settings", "registry", "caller", "config", "words", "signature", "search", "questions",
+    "consent", "knowledge", "database", "catalog", "policy", "stats", "arguments", "results", "store", "menu", "logs",
     "environment", "process", "docker", "wire", "link", "tokens", "oauth", "remote", "transport", "negotiation",
     "request", "listing", "learner", "peer", "conversation", "connection", "member", "pool", "builtin", "relay",
     "offers", "parking", "audience", "door", "host", "address", "web", "browser", "cli", "gateway",

@@ -451,7 +451,8 @@ async def test_denied_tools_are_neither_shown_nor_called(start: Start, tmp_path:
         assert "- rich()" in loaded
         assert "its entry denies it" in await running.error("deny", "crash_once")
         assert "its entry denies it" in await running.error("allow", "echo")
-        assert "wants the user to be asked" in await running.error("allow", "rich")
+        said = await running.error("allow", "rich")
+        assert 'the user is to be asked first ("tools": "ask"), and the client of this gateway does not' in said
         assert "its entry denies it" in await running.error("never", "any")
     assert not (tmp_path / "starts").exists()
 

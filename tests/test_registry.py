@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mcp_gateway.config import RegistryFile, build_registry, merge, read_servers
+from mcp_gateway.config import RegistryFile, Written, build_registry, merge, read_servers
 from mcp_gateway.registry import Entry, parse_entry
 from servers import MCP_SERVERS
 
@@ -160,7 +160,8 @@ def test_a_change_of_words_and_limits_is_none_of_the_launch() -> None:
 
 @pytest.mark.parametrize("env", [None, [], "text", 5])
 def test_a_bad_env_over_a_good_one_hurts_only_that_entry(env: object) -> None:
-    made = build_registry({"a": {"command": "c", "env": {"K": "1"}}, "b": {"command": "b"}}, {"a": {"env": env}}, {})
+    base = {"a": {"command": "c", "env": {"K": "1"}}, "b": {"command": "b"}}
+    made = build_registry(base, Written({"a": {"env": env}}), {})
     assert made.entries["b"].usable
     assert made.entries["a"].usable is (env is None)
 
@@ -246,10 +247,10 @@ def test_the_registry_is_read_again_when_a_file_changes_and_not_before(tmp_path:
 def test_the_preconfigured_servers_are_usable_once_their_variables_are_set() -> None:
     names = {"github", "context7", "dataforseo", "google-analytics", "google-search-console", "google-workspace",
              "memory", "apify"}  # fmt: skip
-    without = build_registry(MCP_SERVERS, {}, {}).entries
+    without = build_registry(MCP_SERVERS, Written(), {}).entries
     assert set(without) == names
     assert {name for name, made in without.items() if not made.usable} == {"github"}
     lacking = {variable for made in without.values() for variable in made.lacks}
-    filled = build_registry(MCP_SERVERS, {}, dict.fromkeys(lacking, "value-of-it")).entries
+    filled = build_registry(MCP_SERVERS, Written(), dict.fromkeys(lacking, "value-of-it")).entries
     assert all(made.usable and not made.lacks and made.description for made in filled.values())
     assert filled["github"].headers == {"Authorization": "Bearer value-of-it"}
