@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -27,6 +28,8 @@ logger = logging.getLogger(logs.LOGGER)
 
 _RENEW_SECONDS = 5.0
 """Between the end of a server's run and the next try to subscribe."""
+_SUBSCRIBE_LIMIT = 15.0
+"""Seconds for a server to take a subscription, of several that a client asks for at once."""
 _MOST_SUBSCRIPTIONS = 1_000
 """Of one listener."""
 
@@ -134,8 +137,7 @@ class Audience:
     async def listen(self, caller: Caller, params: Json, request_id: RequestId | None) -> dict[str, Any]:
         """Serves one `subscriptions/listen` of a 2026-07-28 client, until it gives up.
 
-        Raises:
-            GatewayError: A resource cannot be subscribed to.
+        What is acknowledged first is what it will hear of.
         """
         wanted = as_dict(params.get("notifications"))
         features = frozenset(name for name in ("prompts", "resources") if wanted.get(f"{name}ListChanged") is True)
@@ -145,11 +147,12 @@ class Audience:
         uris = [str(uri) for uri in cast("list[object]", listed)] if isinstance(listed, list) else []
         self._listeners.append(listener)
         try:
-            for uri in uris:
-                await self.subscribe(listener, uri, caller)
+            async with anyio.create_task_group() as tasks:
+                for uri in uris:
+                    tasks.start_soon(self._try, listener, uri, caller)
             honored: dict[str, Any] = {f"{name}ListChanged": True for name in sorted(features)}
-            if uris:
-                honored["resourceSubscriptions"] = uris
+            if listener.uris:
+                honored["resourceSubscriptions"] = [uri for uri in uris if uri in listener.uris]
             acknowledged = {"notifications": honored, "_meta": meta}
             await listener.tell("notifications/subscriptions/acknowledged", acknowledged)
             await listener.pump()
@@ -157,6 +160,14 @@ class Audience:
             self._listeners.remove(listener)
             listener.close()
         raise AssertionError("a pump runs until it is cancelled")
+
+    async def _try(self, listener: Listener, uri: str, caller: Caller) -> None:
+        """Subscribe in time or not at all: one resource must not keep a client from hearing of the others."""
+        try:
+            with anyio.move_on_after(_SUBSCRIBE_LIMIT):
+                await self.subscribe(listener, uri, caller)
+        except GatewayError as exc:
+            logger.info("no news of %s: %s", uri, exc)
 
     async def subscribe(self, listener: Listener, uri: str, caller: Caller) -> None:
         """Have a resource's server tell of its changes; the server is started if need be.
@@ -210,6 +221,10 @@ class Audience:
                 if not began:
                     status.started(exc)
                     return
+            except Exception:
+                logger.exception("%s: no news of %s", server, uri)
+                if not began:
+                    raise
             caller = Caller(listener.client)
             await anyio.sleep(_RENEW_SECONDS)
 
@@ -228,6 +243,8 @@ async def _started_within(
 ) -> None:
     with scope:
         await work(caller, task_status)
+    with suppress(RuntimeError):  # it was told already, unless the client took the subscription back before
+        task_status.started(None)
 
 
 async def _deaf(_: str, __: Json) -> None:

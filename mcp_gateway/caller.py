@@ -51,6 +51,10 @@ def wants(level: str, least: str) -> bool:
     return least in LEVELS and level in LEVELS and LEVELS.index(level) >= LEVELS.index(least)
 
 
+class CallerGone(Exception):
+    """The request that was to carry a question is over; another one may carry it."""
+
+
 @dataclass(eq=False)
 class Client:
     """One client of the gateway.

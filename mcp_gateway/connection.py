@@ -206,10 +206,6 @@ class Connection:
         self.settled.set()
         logger.info("%s is ready: %d tools", self.entry.name, len(self.knowledge.tools))
 
-    async def relist(self, *, again: bool = False) -> None:
-        """Ask for the tools again, see `Learner.relist_tools`."""
-        await self.learner.relist_tools(again=again)
-
     async def learnt(self) -> None:
         """Wait until all lists of the server have been asked for."""
         with anyio.move_on_after(_LEARNING_LIMIT):
@@ -223,6 +219,8 @@ class Connection:
             if self._link is not None and request_id in self._link.statuses:
                 raise MCPError(exc.code, http_advice(self._link.statuses[request_id], self.entry.login)) from exc
             raise
+        finally:
+            self._forget(request_id)
 
     async def call(self, request: Request) -> dict[str, Any]:
         """Sends a request; the result exactly as the server sent it.
@@ -288,7 +286,7 @@ class Connection:
             GatewayError: The server refuses.
         """
         if self.era == "modern" and self._session is not None:
-            async with following(self._session, resource_subscriptions=[uri]) as lasts:
+            async with following(self._session, self.limits.operation.seconds, resource_subscriptions=[uri]) as lasts:
                 yield lasts
             return
         await self.call(Request("resources/subscribe", {"uri": uri}))

@@ -8,8 +8,8 @@ is asked, the clocks of the calls stand still.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +18,14 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types import INVALID_REQUEST, METHOD_NOT_FOUND, REQUEST_TIMEOUT
 
 from mcp_gateway import logs, questions
-from mcp_gateway.caller import Ask, Caller, Client, Json, Progress, wants
+from mcp_gateway.caller import Ask, Caller, CallerGone, Client, Json, Progress, wants
 from mcp_gateway.registry import TimeLimit
 from mcp_gateway.request import Clock
 
 logger = logging.getLogger(logs.LOGGER)
 
+_MOST_OPEN = 500
+"""Notices on their way to a client; a server that floods one that reads slowly must not fill the memory."""
 _DELIVERY_LIMIT = 1.0
 """Seconds that a client may take to read what was said before an answer."""
 
@@ -95,8 +97,9 @@ class Conversation:
             return None
 
         async def deliver(progress: float, total: float | None = None, message: str | None = None) -> None:
-            with self._delivering():
-                await tell(progress, total, message)
+            if self._open < _MOST_OPEN:
+                with self._delivering():
+                    await tell(progress, total, message)
 
         return deliver
 
@@ -106,35 +109,41 @@ class Conversation:
         Raises:
             MCPError: It cannot be asked, with the reason, or refused.
         """
-        ask = self._who_answers(method, params)
         limit = questions.limit(method, self.limit.seconds)
         with ExitStack() as standing:
             for clock in self._clocks:
                 standing.enter_context(clock.paused())
             with anyio.move_on_after(limit):
-                try:
-                    return await ask(method, params)
-                except NoBackChannelError as exc:
-                    raise MCPError(INVALID_REQUEST, "the client cannot be reached outside of a call") from exc
+                return await self._put(method, params)
         raise MCPError(REQUEST_TIMEOUT, f"the client did not answer within {limit:g} s ({self.limit.source})")
 
-    def _who_answers(self, method: str, params: Json) -> Ask:
+    async def _put(self, method: str, params: Json) -> dict[str, Any]:
+        """Asks by one request after the other, where those are over before there is an answer."""
+        tried: list[Ask] = []
+        while True:
+            tried.append(self._who_answers(method, params, tried))
+            with suppress(NoBackChannelError, CallerGone):
+                return await tried[-1](method, params)
+
+    def _who_answers(self, method: str, params: Json, tried: Sequence[Ask]) -> Ask:
         if len({caller.client.key for caller in self._callers}) > 1:
             raise MCPError(INVALID_REQUEST, "several clients are served at once, and nobody knows whom this is for")
-        asked = next((caller for caller in reversed(self._callers) if caller.ask is not None), None)
+        able = (caller for caller in reversed(self._callers) if caller.ask is not None and caller.ask not in tried)
+        asked = next(able, None)
         client = asked.client if asked is not None else self.client
         why = questions.obstacle(method, params, client.capabilities)
         if why:
             raise MCPError(METHOD_NOT_FOUND, why)
         ask = asked.ask if asked is not None else client.ask
-        if ask is None:
+        if ask is None or ask in tried:
             raise MCPError(INVALID_REQUEST, "no call of the client is under way in which it could be asked")
         return ask
 
     async def heard(self, method: str, params: Json) -> None:
-        """A notification of the server."""
-        with self._delivering():
-            await self._hear(method, params)
+        """A notification of the server; one that comes faster than the client reads is left out."""
+        if self._open < _MOST_OPEN:
+            with self._delivering():
+                await self._hear(method, params)
 
     async def _hear(self, method: str, params: Json) -> None:
         if method == "notifications/resources/updated":

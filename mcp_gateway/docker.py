@@ -35,10 +35,12 @@ class Container:
     Attributes:
         command: The client's command, with what makes the container go with it.
         name: The container's name.
+        ours: Whether the gateway gave it that name; under a name of a person's own another one may run, and is kept.
     """
 
     command: Command
     name: str
+    ours: bool
 
     @property
     def removal(self) -> list[str]:
@@ -80,7 +82,7 @@ def container_of(server: str, command: Command) -> Container | None:
     if not _value_of(options, "--name"):
         more += ["--name", name]
     args = (*command.args[:at], *more, *command.args[at:])
-    return Container(replace(command, args=args), name)
+    return Container(replace(command, args=args), name, ours="--name" in more)
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:

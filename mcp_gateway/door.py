@@ -165,8 +165,7 @@ class Door:
         if ctx.method == "notifications/initialized":
             self._house.audience.join(self.clients.client(ctx, {}))
         elif ctx.method == "notifications/roots/list_changed":
-            for run in self._house.pool.runs_of(self.clients.client(ctx, {})):
-                await run.tell(ctx.method)
+            self._house.pool.tell(self.clients.client(ctx, {}), ctx.method)
         return await call_next(ctx)
 
     def _leave(self, client: Client) -> None:

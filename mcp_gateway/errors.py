@@ -10,6 +10,7 @@ the text.
     ├── UnknownTool        choose one of these tools
     ├── ToolDenied         a person changes the entry's `tools`
     ├── ServerUnusable     a person mends the entry or sets a variable
+    ├── TooBusy            call again when some of the calls under way are done
     ├── StillStarting      call again in a moment
     ├── StartFailed        a person looks at the reason; it is tried again by the next call
     ├── StartPaused        wait until the time that is given
@@ -99,6 +100,20 @@ class ServerUnusable(GatewayError):
 
     def __str__(self) -> str:
         return f'The server "{self.server}" cannot be used: {self.reason}.'
+
+
+@dataclass(eq=False)
+class TooBusy(GatewayError):
+    """So many calls of the server are under way that another one would only wait."""
+
+    server: str
+    calls: int
+
+    def __str__(self) -> str:
+        return (
+            f'The server "{self.server}" has {self.calls} calls under way already, and this one was not made. '
+            'Call again when some of them are done; "instances" in its entry lets more processes share them.'
+        )
 
 
 @dataclass(eq=False)

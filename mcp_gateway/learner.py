@@ -7,8 +7,9 @@ A list that cannot be had leaves what was known before.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -121,8 +122,8 @@ class Learner:
             await self._wake.wait()
             self._wake = anyio.Event()
             await anyio.sleep(_SETTLING)
-            await self.relist_tools()
             features, self._changed = self._changed, set()
+            await self.relist_tools(again="tools" in features)
             await self._relist_others(features)
 
     async def _relist_others(self, features: set[str]) -> None:
@@ -159,14 +160,16 @@ class Learner:
         }
         try:
             if wanted:
-                async with following(session, **wanted) as lasts:
+                async with following(session, math.inf, **wanted) as lasts:
                     await lasts()
         except ProtocolRefusal as exc:
             logger.info("%s: no news of changes: %s", self._entry.name, exc)
 
 
 @asynccontextmanager
-async def following(session: ClientSession, **wanted: Any) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+async def following(
+    session: ClientSession, seconds: float, **wanted: Any
+) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
     """Holds a stream of a 2026-07-28 server's notices open; yields what waits for its end.
 
     The notices arrive as notifications.
@@ -175,7 +178,9 @@ async def following(session: ClientSession, **wanted: Any) -> AsyncGenerator[Cal
         ProtocolRefusal: The server does not open it.
     """
     try:
-        async with listen(session, **wanted) as events:
+        async with AsyncExitStack() as stack:
+            with anyio.fail_after(seconds):
+                events = await stack.enter_async_context(listen(session, **wanted))
 
             async def lasts() -> None:
                 with suppress(SubscriptionLost):

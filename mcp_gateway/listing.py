@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND
+from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND, Prompt, Resource, ResourceTemplate
+from pydantic import BaseModel, ValidationError
+
+from mcp_gateway import logs
+
+logger = logging.getLogger(logs.LOGGER)
 
 _LIST_LIMIT = 10.0
 """Seconds for the whole list; a server that cannot list its tools can still be called."""
@@ -31,6 +37,7 @@ class Kind:
         key: Where a page holds its items.
         identity: What names an item.
         feature: The capability of a server that has it.
+        model: What an item has to be for clients of the gateway, where they are given it.
     """
 
     name: str
@@ -38,13 +45,14 @@ class Kind:
     key: str
     identity: str
     feature: str
+    model: type[BaseModel] | None = None
 
 
 TOOLS = Kind("tools", "tools/list", "tools", "name", "tools")
 OTHERS = (
-    Kind("prompts", "prompts/list", "prompts", "name", "prompts"),
-    Kind("resources", "resources/list", "resources", "uri", "resources"),
-    Kind("templates", "resources/templates/list", "resourceTemplates", "uriTemplate", "resources"),
+    Kind("prompts", "prompts/list", "prompts", "name", "prompts", Prompt),
+    Kind("resources", "resources/list", "resources", "uri", "resources", Resource),
+    Kind("templates", "resources/templates/list", "resourceTemplates", "uriTemplate", "resources", ResourceTemplate),
 )
 
 
@@ -89,4 +97,16 @@ def _items_of(kind: Kind, page: Mapping[str, Any]) -> list[Item]:
     listed = page.get(kind.key)
     items = cast("list[object]", listed) if isinstance(listed, list) else []
     objects = [cast("Item", item) for item in items if isinstance(item, dict)]
-    return [item for item in objects if isinstance(item.get(kind.identity), str) and item[kind.identity]]
+    named = [item for item in objects if isinstance(item.get(kind.identity), str) and item[kind.identity]]
+    model = kind.model
+    return named if model is None else [item for item in named if _valid(kind, model, item)]
+
+
+def _valid(kind: Kind, model: type[BaseModel], item: Item) -> bool:
+    """Whether a client would take it: its list holds those of all servers, and falls with one that it refuses."""
+    try:
+        model.model_validate(item, by_name=False)
+    except ValidationError as exc:
+        logger.warning("%s %r is left out: %s", kind.name, item[kind.identity], exc.errors(include_url=False)[0]["msg"])
+        return False
+    return True

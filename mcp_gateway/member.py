@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mcp_gateway.connection import Connection
-from mcp_gateway.errors import StartFailed, StartPaused
+from mcp_gateway.errors import StartFailed, StartPaused, TooBusy
 from mcp_gateway.registry import Entry
 
 _FAILURES = 3
 """Failed starts in a row after which the next one waits."""
+_MOST_CALLS = 256
+"""Calls under way of one instance; hosts and models make a few at once, and a queue only grows."""
 _PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
 
@@ -44,6 +46,16 @@ class Member:
         if self.failures >= _FAILURES:
             return "paused"
         return "failed" if self.failures else ""
+
+    def check_room(self) -> None:
+        """Refuse a call that would only wait.
+
+        Raises:
+            TooBusy: As many calls as the server may have are under way.
+        """
+        calls = sum(run.in_flight for run in self.runs)
+        if calls >= _MOST_CALLS * self.entry.instances:
+            raise TooBusy(self.entry.name, calls)
 
     def check_pause(self, now: float) -> None:
         """Refuse a start that is not due.

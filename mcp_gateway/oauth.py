@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 from filelock import Timeout
 from mcp.client.auth import OAuthClientProvider, OAuthFlowError, OAuthTokenError
@@ -32,7 +33,10 @@ from mcp_gateway.tokens import TokenFile
 
 logger = logging.getLogger(logs.LOGGER)
 
-_TIMEOUT = 30.0
+_TIMEOUT = 10.0
+"""Seconds for an issuer to answer, while calls wait."""
+_AGAIN_SECONDS = 30.0
+"""After a refresh that failed, before the next one: calls must not queue for an issuer that hangs."""
 _REFUSED = {400, 401}
 """Answers of a token endpoint after which a refresh token is of no more use; RFC 6749, section 5.2."""
 _FORBIDDEN = 403
@@ -97,6 +101,7 @@ class Stored(OAuthClientProvider):
         super().__init__(entry.url, metadata, storage, client_metadata_url=published(entry.auth))
         self._storage = storage
         self._loaded = 0
+        self._failed_at = -_AGAIN_SECONDS
         storage.context = self.context
 
     async def _auth_flow(self, request: httpx2.Request) -> Flow:
@@ -133,22 +138,26 @@ class Stored(OAuthClientProvider):
 
     async def _refreshed(self, refused: str = "") -> bool:
         """Whether there is another token than the refused one now; one gateway alone asks for it."""
-        if not self.context.can_refresh_token():
+        if not self.context.can_refresh_token() or anyio.current_time() - self._failed_at < _AGAIN_SECONDS:
             return False
+        self._failed_at = anyio.current_time()
         try:
             async with self._storage.locked():
                 self._load()  # another gateway may have been quicker
                 tokens = self.context.current_tokens
-                if tokens is None or (self.context.is_token_valid() and tokens.access_token != refused):
-                    return tokens is not None
-                return await self._refresh()
-        except (Timeout, OSError, httpx2.HTTPError, OAuthFlowError, OAuthTokenError) as exc:
+                known = tokens is not None and self.context.is_token_valid() and tokens.access_token != refused
+                done = known or (tokens is not None and await self._refresh())
+        except (Timeout, TimeoutError, OSError, httpx2.HTTPError, OAuthFlowError, OAuthTokenError) as exc:
             logger.warning("the token for %s cannot be refreshed: %s", self.context.server_url, exc or type(exc))
             return False
+        if done:
+            self._failed_at = -_AGAIN_SECONDS
+        return done
 
     async def _refresh(self) -> bool:
-        async with httpx2.AsyncClient(timeout=_TIMEOUT) as client:
-            response = await client.send(await self._refresh_token())
+        with anyio.fail_after(_TIMEOUT):
+            async with httpx2.AsyncClient(timeout=_TIMEOUT) as client:
+                response = await client.send(await self._refresh_token())
         if response.status_code in _REFUSED:
             self._storage.update(tokens=None)
         return await self._handle_refresh_response(response)
@@ -198,6 +207,33 @@ class Login(OAuthClientProvider):
             client.token_endpoint_auth_method = offered[0]
 
 
+class Bounded(OAuthClientProvider):
+    """A provider whose own requests end in time, though an answer of the server itself may take long."""
+
+    async def async_auth_flow(self, request: httpx2.Request) -> Flow:
+        """See `httpx2.Auth`."""
+        flow = super().async_auth_flow(request)
+        try:
+            outgoing = await anext(flow)
+            while True:
+                if outgoing is not request:
+                    outgoing.extensions = {**outgoing.extensions, "timeout": httpx2.Timeout(_TIMEOUT).as_dict()}
+                response = yield outgoing
+                outgoing = await flow.asend(response)
+        except StopAsyncIteration:
+            return
+        finally:
+            await flow.aclose()
+
+
+class BySecret(Bounded, ClientCredentialsOAuthProvider):
+    """A program's log-in with a secret."""
+
+
+class ByKey(Bounded, PrivateKeyJWTOAuthProvider):
+    """A program's log-in with a key."""
+
+
 class Memory:
     """The SDK's `TokenStorage` for a program, which gets a token whenever it needs one."""
 
@@ -233,9 +269,5 @@ def machine(url: str, auth: AuthConfig) -> httpx2.Auth:
                 signing_key=auth.private_key,
                 signing_algorithm=auth.algorithm,
             )
-            return PrivateKeyJWTOAuthProvider(
-                url, storage, auth.client_id, signed.create_assertion_provider(), auth.scope or None, issuer
-            )
-        return ClientCredentialsOAuthProvider(
-            url, storage, auth.client_id, auth.client_secret, scope=auth.scope or None, issuer=issuer
-        )
+            return ByKey(url, storage, auth.client_id, signed.create_assertion_provider(), auth.scope or None, issuer)
+        return BySecret(url, storage, auth.client_id, auth.client_secret, scope=auth.scope or None, issuer=issuer)

@@ -123,8 +123,8 @@ class Offers:
     def _prompt(self, name: str) -> tuple[str, str]:
         """The server of a prompt, and its name there."""
         servers = [server for server in self._pool.registry.entries if name.startswith(f"{server}{JOINT}")]
-        names = [str(item["name"]) for item in self._items(LISTS["prompts/list"])]
         if not servers:
+            names = [str(item["name"]) for item in self._items(LISTS["prompts/list"])]
             raise UnknownPrompt(name, near_names(name, names))
         ways = [(server, name.removeprefix(f"{server}{JOINT}")) for server in sorted(servers, key=len, reverse=True)]
         known = dict(self._known())

@@ -22,10 +22,9 @@ from anyio.abc import TaskGroup
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_REQUEST
 
-from mcp_gateway.caller import Caller, Client, Json, as_dict
+from mcp_gateway.caller import Caller, CallerGone, Client, Json, as_dict
 from mcp_gateway.errors import NotWaiting
 
-_STATE = "mcp-gateway/parked/"
 _MOST_OF_ONE = 32
 """Parked calls of one client; a question beyond them is refused."""
 
@@ -39,15 +38,15 @@ class Question:
     method: str
     params: Json
     answered: anyio.Event = field(default_factory=anyio.Event)
-    answer: dict[str, Any] = field(default_factory=dict[str, Any])
+    answer: dict[str, Any] | None = None
 
 
 class Parked:
     """One call that may have to wait for its client."""
 
-    def __init__(self, caller: Caller, may_wait: Callable[[], bool]) -> None:
-        """Begin with the request that made the call."""
-        self.state = _STATE + secrets.token_urlsafe(24)
+    def __init__(self, caller: Caller, prefix: str, may_wait: Callable[[], bool]) -> None:
+        """Begin with the request that made the call; its state begins with `prefix`."""
+        self.state = prefix + secrets.token_urlsafe(24)
         self.client = caller.client
         self.scope = anyio.CancelScope()
         self.attended = True
@@ -59,6 +58,11 @@ class Parked:
         self._wake = anyio.Event()
         self._result: dict[str, Any] | None = None
         self._error: Exception | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a question of it is open."""
+        return bool(self._questions)
 
     def caller(self) -> Caller:
         """The caller as the work sees it: it stays the same while requests of the client come and go."""
@@ -75,6 +79,8 @@ class Parked:
             await question.answered.wait()
         finally:
             self._questions.pop(key, None)
+        if question.answer is None:
+            raise CallerGone
         return question.answer
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
@@ -107,11 +113,14 @@ class Parked:
 
     def settle(self, outcome: dict[str, Any] | Exception) -> None:
         """The work is done."""
-        if isinstance(outcome, Exception):
-            self._error = outcome
-        else:
-            self._result = outcome
+        if self._error is None and self._result is None:
+            if isinstance(outcome, Exception):
+                self._error = outcome
+            else:
+                self._result = outcome
         self._wake.set()
+        for question in self._questions.values():
+            question.answered.set()
 
     async def outcome(self) -> dict[str, Any]:
         """The result, or the questions that have to be answered first."""
@@ -137,6 +146,8 @@ class Parking:
     def __init__(self, seconds: float) -> None:
         """Keep a call for as long as its client takes, up to `seconds` between two requests of it."""
         self._seconds = seconds
+        self._prefix = f"mcp-gateway/parked/{secrets.token_urlsafe(6)}/"
+        """Tells states of this gateway from those of others, which one may stand behind."""
         self._parked: dict[str, Parked] = {}
         self._tasks: TaskGroup | None = None
 
@@ -162,11 +173,11 @@ class Parking:
             NotWaiting: What it wants to take up is gone.
         """
         state = caller.answers.get("requestState")
-        if isinstance(state, str) and state.startswith(_STATE):
+        if isinstance(state, str) and state.startswith(self._prefix):
             return await self._wait(self._take_up(state, caller))
         if not (caller.client.modern and caller.client.capabilities) or self._tasks is None:
             return await work(caller)
-        parked = Parked(caller, lambda: self._waiting(caller.client) < _MOST_OF_ONE)
+        parked = Parked(caller, self._prefix, lambda: self._waiting(caller.client) < _MOST_OF_ONE)
         self._parked[parked.state] = parked
         self._tasks.start_soon(self._own, parked, work)
         return await self._wait(parked)
@@ -178,7 +189,7 @@ class Parking:
                 parked.scope.cancel()
 
     def _waiting(self, client: Client) -> int:
-        return sum(not one.attended for one in self._parked.values() if one.client.key == client.key)
+        return sum(one.asks for one in self._parked.values() if one.client.key == client.key)
 
     def _take_up(self, state: str, caller: Caller) -> Parked:
         parked = self._parked.get(state)
@@ -208,4 +219,5 @@ class Parking:
                     parked.settle(exc)
                 await parked.fetched.wait()
         finally:
+            parked.settle(NotWaiting(self._seconds))
             del self._parked[parked.state]

@@ -75,7 +75,7 @@ class Policy:
     def shown(self, knowledge: Knowledge) -> Knowledge:
         """What is known of a server without the tools that are denied."""
         tools = tuple(tool for tool in knowledge.tools if self.verdict(tool).says != "deny")
-        return replace(knowledge, tools=tools)
+        return knowledge if len(tools) == len(knowledge.tools) else replace(knowledge, tools=tools)
 
 
 def policy_of(entry: Entry, settings: Settings) -> Policy:

@@ -177,9 +177,15 @@ class Pool:
 
     def set_log_level(self, client: Client) -> None:
         """Have the running servers of a client say what it has asked for, without waiting for them."""
-        for run in self.runs_of(client):
-            if self._tasks is not None:
+        if self._tasks is not None:
+            for run in self.runs_of(client):
                 self._tasks.start_soon(run.set_log_level, client.log_level)
+
+    def tell(self, client: Client, method: str) -> None:
+        """Have the running servers of a client hear a notification, without waiting for them."""
+        if self._tasks is not None:
+            for run in self.runs_of(client):
+                self._tasks.start_soon(run.tell, method)
 
     def restart(self, name: str, client: Client | None = None) -> int:
         """Tell a client's runs of a server to stop, and try it again at once if its starts failed; how many there were.
@@ -213,13 +219,14 @@ class Pool:
         entry = self.entry(name)
         _refuse_unusable(entry)
         known = self.catalog.recall(entry)
-        running = next((run for run in self._member(entry, caller).usable if run.settled.is_set()), None)
+        member = self._members.get(self._key(entry, caller))
+        running = next((run for run in (member.usable if member else ()) if run.settled.is_set()), None)
         if not fresh and running is None and known is not None and not known.tools_error:
             return self._policy(entry).shown(known)
         run = running or await self._acquire(entry, caller)
         with run.used(caller):
             if running is not None:
-                await run.relist(again=fresh)
+                await run.learner.relist_tools(again=fresh)
             if fresh:
                 await run.learnt()
         return self._policy(entry).shown(run.knowledge)
@@ -297,6 +304,7 @@ class Pool:
         denied = self._policy(entry).denied(tool) if tool else None
         if denied is not None:
             raise ToolDenied(name, tool, denied.why)
+        self._member(entry, caller).check_room()
         run = await self._acquire(entry, caller)
         with run.used(caller):
             definition = await self._find_tool(run, tool) if tool else None
@@ -342,7 +350,7 @@ class Pool:
         knowledge = run.knowledge
         tool = knowledge.tool(name)
         if tool is None and not knowledge.tools_error:
-            await run.relist(again=True)
+            await run.learner.relist_tools(again=True)
             knowledge = run.knowledge
             tool = knowledge.tool(name)
         if tool is None and knowledge.tools and not knowledge.tools_error:
@@ -404,15 +412,12 @@ class Pool:
         member.check_pause(anyio.current_time())
         owner = Client(capabilities=client.capabilities) if member.entry.shared and client.key else client
         given = Surroundings(
-            self._connector, self.catalog, owner, self._tell_change, lambda uri: self.on_update(owner, uri)
+            self._connector, self.catalog, owner, self.on_change, lambda uri: self.on_update(owner, uri)
         )
         run = Connection(member.entry, limits_of(member.entry, self._settings), given)
         member.runs.append(run)
         self._tasks.start_soon(self._own, run, key)
         return run
-
-    def _tell_change(self, feature: str) -> None:
-        self.on_change(feature)
 
     async def _own(self, run: Connection, key: Key) -> None:
         """The task of one run."""

@@ -96,7 +96,9 @@ class Clients:
         known = connection.state.get(_STATE_KEY)
         if known is None:
             known = connection.state[_STATE_KEY] = Client(connection.session_id or "")
-            known.ask, known.tell = _asking(ctx, related=False), connection.notify
+            known.tell = connection.notify
+            if ctx.request is None:  # over HTTP nobody knows whether the client listens outside of its requests
+                known.ask = _asking(ctx, related=False)
             connection.exit_stack.callback(self._on_leave, known)
         return known
 

@@ -31,6 +31,8 @@ _TIMEOUT = 30
 _CLOSE_LIMIT = 1.0
 """A session over HTTP is ended by a request of its own, which a dead server would not answer."""
 _NOT_FOUND = 404
+_UNREAD = {400, 401, 403, 404, 405, 413, 415, 429}
+"""After these a message was surely not taken; any other error may come behind what the server has done."""
 _WANTS_LOGIN = {401, 403}
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
@@ -94,7 +96,8 @@ class Refusals:
         status = f"{response.status_code} {response.reason_phrase}"
         self.last = status
         if not self._posts_answer and request.method == "POST":
-            self.expired.add(request_id)
+            if response.status_code in _UNREAD:
+                self.expired.add(request_id)
             self.session_ended.set()  # nobody would answer on the stream either
         elif response.status_code == _NOT_FOUND and "mcp-session-id" in request.headers:
             self.expired.add(request_id)
@@ -182,9 +185,10 @@ async def _sse(entry: Entry, auth: httpx2.Auth | None) -> AsyncGenerator[Link]:
         if response.is_error:
             raise StartFailed(entry.name, f"{entry.url} {http_advice(refusals.last, entry.login)}")
         events = _events(response)
-        write = _Poster(client, await _endpoint(entry, events))
+        endpoint = await _endpoint(entry, events)
         read = LineReader(lambda: _next_message(events), on_noise=_ignore)
         refusals.session_ended = read.ended
+        write = _Poster(client, endpoint, refusals)
         yield Link(read, write, read.ended, refusals.how_it_ended, expired=refusals.expired)
 
 
@@ -217,9 +221,10 @@ async def _next_message(events: AsyncGenerator[httpx2.ServerSentEvent]) -> bytes
 class _Poster(Closing):
     """Messages by a POST each."""
 
-    def __init__(self, client: httpx2.AsyncClient, endpoint: str) -> None:
+    def __init__(self, client: httpx2.AsyncClient, endpoint: str, refusals: Refusals) -> None:
         self._client = client
         self._endpoint = endpoint
+        self._refusals = refusals
 
     async def send(self, item: SessionMessage, /) -> None:
         """Post one message.
@@ -231,6 +236,7 @@ class _Poster(Closing):
         try:
             response = await self._client.post(self._endpoint, content=encode(item.message), headers=headers)
         except httpx2.HTTPError as exc:
+            self._refusals.session_ended.set()
             raise anyio.BrokenResourceError from exc
         if response.is_error:
             raise anyio.BrokenResourceError

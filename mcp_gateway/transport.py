@@ -66,7 +66,8 @@ class Connector:
         container = container_of(entry.name, command)
         if container is not None:
             command = container.command
-            self._guard.at_last(container.removal_line())
+            if container.ours:
+                self._guard.at_last(container.removal_line())
         log = logs.ServerLog(self._home, entry.name, self._redact)
         try:
             child = await _start(entry, command, self._guard)
@@ -81,7 +82,7 @@ class Connector:
                     with anyio.CancelScope(shield=True):
                         await end.note(link)
                         await child.stop()
-                        if container is not None and child.returncode != 0:
+                        if container is not None and container.ours and child.returncode != 0:
                             await container.remove()
                         with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
                             await drained.wait()

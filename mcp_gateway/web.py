@@ -42,7 +42,8 @@ _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 def security(address: Address, hosts: tuple[str, ...]) -> TransportSecuritySettings:
     """Which `Host` and `Origin` headers are let in: those of this machine, of the address, and `hosts`."""
-    own = () if address.host in {"0.0.0.0", "::"} else (address.host,)  # noqa: S104 - compared, not bound
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    own = () if address.host in {"0.0.0.0", "::"} else (host,)  # noqa: S104 - compared, not bound
     names = [*_LOCAL_NAMES, *own, *hosts]
     return TransportSecuritySettings(
         allowed_hosts=[form for name in names for form in (name, f"{name}:*")],

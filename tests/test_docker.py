@@ -49,7 +49,7 @@ def test_a_container_gets_what_makes_it_go_with_its_client(given: str, added: st
 def test_a_name_that_is_given_is_kept(given: str) -> None:
     made = contained(*given.split())
     assert made is not None
-    assert (made.name, made.removal) == ("mine", ["/usr/bin/docker", "rm", "--force", "mine"])
+    assert (made.name, made.ours) == ("mine", False)
     assert made.command.args.count("--name") + made.command.args.count("--name=mine") == 1
 
 
@@ -80,6 +80,14 @@ async def test_a_server_in_a_container_is_called_and_ends_by_itself(start: Start
     (ran,) = asked(client)
     assert ran.startswith("run --rm --init -i --name mcp-gateway-boxed-")
     assert ran.endswith("-e KEY image")
+
+
+@pytest.mark.anyio
+async def test_a_container_of_a_name_that_a_person_gave_is_never_removed(start: Start, client: Path) -> None:
+    client.write_text(f'#!/bin/sh\necho "$@" >> {client.with_name("log")}\nexit 125\n')
+    async with start({"boxed": {"command": str(client), "args": ["run", "--name", "mine", "image"]}}) as running:
+        assert "exit code 125" in await running.error("boxed", "echo")
+    assert asked(client) == ["run --rm --init -i --name mine image"], "it may be the one of another gateway"
 
 
 @pytest.mark.anyio

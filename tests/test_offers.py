@@ -221,6 +221,23 @@ async def test_a_subscription_is_renewed_with_the_next_run(start: Start, monkeyp
             assert "resources/subscribe" in await running.text("one", "told")
 
 
+async def test_an_item_that_a_client_would_refuse_costs_no_list(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    async with start(TWO) as running:
+        await learn(running, "one", "two")
+        assert "no://name" not in await uris(running)
+        assert not [name for name in await prompts(running) if "bad" in name]
+    assert "prompts 'bad' is left out" in caplog.text
+
+
+async def test_one_resource_does_not_keep_a_client_from_hearing_of_others(start: Start) -> None:
+    async with start({"one": child("asker")}) as running:
+        await learn(running, "one")
+        async with running.client.listen(resource_subscriptions=["nobody://has/it", "asker://one"]) as events:
+            assert events.honored.resource_subscriptions == ["asker://one"]
+            await running.text("one", "change")
+            assert getattr(await anext(aiter(events)), "uri", "") == "asker://one"
+
+
 async def test_a_subscription_to_nothing_is_refused(start: Start) -> None:
     async with start({"one": child("asker")}, mode="legacy") as running:
         with pytest.warns(match="Client.listen"), pytest.raises(MCPError, match="No known server has"):

@@ -13,6 +13,8 @@ import anyio
 import pytest
 from support import Liveness, Running, Start, child, text_of
 
+from mcp_gateway.caller import Client
+
 pytestmark = pytest.mark.anyio
 
 
@@ -436,6 +438,22 @@ async def test_a_call_to_a_stopped_child_times_out_and_the_end_is_not_held_up(st
         os.kill(await pid(running), signal.SIGSTOP)
         for size in (10, 3_000_000):
             assert "did not answer in time" in await running.error("kind", "echo", {"text": "x" * size})
+
+
+async def test_a_server_with_too_many_calls_answers_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_gateway.member._MOST_CALLS", 3)
+    async with start({"kind": child("friendly"), "other": child("friendly")}) as running:
+        await running.text("kind", "steps")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(running.call, "kind", "slow")
+            while sum(run.in_flight for run in running.pool.runs_of(Client())) < 3:
+                await anyio.sleep(0.01)
+            said = await running.error("kind", "echo", {"text": "hi"})
+            assert 'The server "kind" has 3 calls under way already' in said
+            assert "hi" in await running.text("other", "echo", {"text": "hi"}), "siblings are unhurt"
+            tasks.cancel_scope.cancel()
+        assert "hi" in await running.text("kind", "echo", {"text": "hi"})
 
 
 async def test_denied_tools_are_neither_shown_nor_called(start: Start, tmp_path: Path) -> None:

@@ -168,6 +168,29 @@ async def test_parked_calls_end_with_their_client(start: Start) -> None:
             await anyio.sleep(0.01)
 
 
+@BOTH
+async def test_a_question_that_was_put_to_a_call_which_ends_goes_on_by_another(start: Start, mode: str) -> None:
+    async with start({"asks": child("asker")}, mode=mode, elicitation_callback=Person()) as running:
+        answers: list[str] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def ask_late(answers: list[str] = answers) -> None:
+                answers.append(await running.text("asks", "ask_late"))
+
+            tasks.start_soon(ask_late)
+            while not any(run.in_flight for run in running.pool.runs_of(Peer())):
+                await anyio.sleep(0.01)
+            await running.text("asks", "pid")  # it has read the call before this one
+            assert await running.text("asks", "end", FORM) == "ended"
+        assert all("Ada" in answer for answer in answers)
+
+
+async def test_a_state_of_another_gateway_goes_to_the_server_that_gave_it(start: Start) -> None:
+    state = "mcp-gateway/parked/of-another/gateway"
+    async with start({"new": child("modern")}, elicitation_callback=Person()) as running:
+        assert await running.text("new", "asks", {"state": state}) == "taken up"
+
+
 async def test_a_question_outside_of_any_call_reaches_a_client_that_can_be_asked(start: Start) -> None:
     person = Person()
     async with start({"asks": child("asker")}, mode="legacy", elicitation_callback=person) as running:

@@ -121,7 +121,11 @@ class Sse(Handler):
         message = self.message()
         stream = self.web.streams[int(self.path.rpartition("=")[2])]
         tool = message["params"].get("name") if message.get("method") == "tools/call" else ""
-        self.begin(500 if tool == "refuse" else 202, "text/plain")
+        if tool == "big" and self.headers["X-Reset"]:
+            self.connection.close()
+            return
+        status = int(self.headers["X-Status"] or 500) if tool == "refuse" else 202
+        self.begin(status, "text/plain")
         if tool == "broken":
             stream.put(b"")
         elif tool != "refuse" and "id" in message:
@@ -150,8 +154,8 @@ def http(web: Web) -> dict[str, Any]:
     return {"web": {"url": f"http://127.0.0.1:{web.server_port}/mcp"}}
 
 
-def events(web: Web) -> dict[str, Any]:
-    return {"web": {"url": f"http://127.0.0.1:{web.server_port}/sse"}}
+def events(web: Web, **headers: str) -> dict[str, Any]:
+    return {"web": {"url": f"http://127.0.0.1:{web.server_port}/sse", "headers": headers}}
 
 
 async def test_an_answer_of_some_megabytes_arrives_over_http(start: Start, streamable: Web) -> None:
@@ -194,11 +198,26 @@ async def test_calls_beside_one_that_is_refused_are_unhurt(start: Start, streama
     assert "answered 500 Internal Server Error: it is busy or has a fault of its own" in said[0]
 
 
-async def test_an_sse_server_that_refuses_a_message_is_asked_afresh(start: Start, sse: Web) -> None:
-    async with start(events(sse)) as running:
-        assert "answered 500 Internal Server Error" in await running.error("web", "refuse")
+async def test_a_message_that_an_sse_server_did_not_read_is_sent_once_more(start: Start, sse: Web) -> None:
+    async with start(events(sse, **{"X-Status": "404"})) as running:
+        assert "answered 404 Not Found" in await running.error("web", "refuse")
         assert await running.text("web", "say") == "said"
-    assert sse.calls == ["refuse", "refuse", "say"], "a call that was refused unread is made once more"
+    assert sse.calls == ["refuse", "refuse", "say"]
+
+
+async def test_a_message_that_an_sse_server_may_have_acted_on_is_not(start: Start, sse: Web) -> None:
+    async with start(events(sse)) as running:
+        said = await running.error("web", "refuse")
+        assert "answered 500 Internal Server Error during the call. The call was not repeated" in said
+        assert await running.text("web", "say") == "said"
+    assert sse.calls == ["refuse", "say"]
+
+
+async def test_a_message_whose_way_broke_is_the_end_of_that_run(start: Start, sse: Web) -> None:
+    async with start(events(sse, **{"X-Reset": "1"})) as running:
+        assert "The call was not repeated" in await running.error("web", "big")
+        assert await running.text("web", "say") == "said"
+    assert len(sse.streams) == 2
 
 
 async def test_an_sse_stream_that_ends_is_opened_anew(start: Start, sse: Web) -> None:

@@ -21,6 +21,8 @@ TOOLS = [
     tool("change"),
     tool("pid"),
     tool("cancelled"),
+    tool("ask_late"),
+    tool("end"),
 ]
 ids = itertools.count(1)
 waiting: dict[str, Message] = {}
@@ -29,6 +31,7 @@ declared: Message = {}
 prompts = [{"name": "hello", "description": "Says hello."}, {"name": "a__b"}]
 resources = [{"uri": f"{SCHEME}://one", "name": "one"}, {"uri": "shared://one", "name": SCHEME}]
 cancelled: list[object] = []
+late: list[Message] = []
 
 
 def ask(call: Message | None, arguments: Message) -> None:
@@ -53,6 +56,14 @@ def call(request: Message) -> None:
     name, arguments = request["params"]["name"], request["params"].get("arguments", {})
     if name == "ask":
         ask(request, arguments)
+    elif name == "ask_late":  # the question of this call goes out in one piece with the end of another
+        late.append(request)
+    elif name == "end" and late:
+        waiting["late"] = late.pop()
+        question = {"jsonrpc": "2.0", "id": "late", **arguments}
+        done = {"jsonrpc": "2.0", "id": request["id"], "result": text("ended")}
+        sys.stdout.write(f"{json.dumps(question)}\n{json.dumps(done)}\n")
+        sys.stdout.flush()
     elif name == "ask_later":
         threading.Timer(0.2, ask, (None, arguments)).start()
         answer(request, text("later"))
@@ -81,9 +92,9 @@ for message in requests():
     elif method == "tools/list":
         answer(message, {"tools": TOOLS})
     elif method == "prompts/list":
-        answer(message, {"prompts": prompts})
+        answer(message, {"prompts": [*prompts, {"name": "bad", "arguments": "none"}]})
     elif method == "resources/list":
-        answer(message, {"resources": resources})
+        answer(message, {"resources": [*resources, {"uri": "no://name"}]})
     elif method == "resources/templates/list":
         answer(message, {"resourceTemplates": [{"uriTemplate": f"{SCHEME}://made/{{name}}", "name": "made"}]})
     elif method == "prompts/get":

@@ -42,7 +42,12 @@ for request in requests():
             "mode": "form",
         }
         asked: Message = {"more": {"method": "elicitation/create", "params": question}}
-        answer(request, {"resultType": "input_required", "inputRequests": asked, "requestState": "going on"})
+        given = params.get("arguments", {}).get("state")
+        if given and params.get("requestState") == given:
+            answer(request, {**text("taken up"), "resultType": "complete"})
+            continue
+        state = given or "going on"
+        answer(request, {"resultType": "input_required", "inputRequests": asked, "requestState": state})
     elif method == "tools/call" and params["name"] == "task":
         answer(request, {"resultType": "task", "taskId": "1"})
     elif method == "tools/call" and params["name"] == "era":
