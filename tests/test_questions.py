@@ -14,6 +14,8 @@ from support import Start, child, gateway_module, text_of
 from mcp_gateway import parking, questions
 from mcp_gateway.caller import Client as Peer
 from mcp_gateway.caller import carried, wants
+from mcp_gateway.conversation import Conversation
+from mcp_gateway.registry import TimeLimit
 
 pytestmark = pytest.mark.anyio
 
@@ -273,3 +275,24 @@ def test_questions_in_a_result_are_checked() -> None:
     assert questions.requests_of(good) == {"a": ("roots/list", {})}
     with pytest.raises(ValueError, match='"tools/call" is nothing that a client can be asked'):
         questions.requests_of({"inputRequests": {"a": {"method": "tools/call", "params": {}}}})
+
+
+async def test_notices_that_a_client_does_not_read_are_left_out_beyond_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_gateway.conversation._MOST_OPEN", 5)
+    told: list[object] = []
+    reads = anyio.Event()
+
+    async def tell(_: str, params: object) -> None:
+        told.append(params)
+        await reads.wait()
+
+    talk = Conversation("flood", Peer(log_level="debug", tell=tell), TimeLimit(1, "test"), lambda _: None)
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(talk.heard, "notifications/message", {"level": "info", "data": number})
+        await anyio.wait_all_tasks_blocked()
+        assert len(told) == 5
+        reads.set()
+        await talk.delivered()
+    await talk.heard("notifications/message", {"level": "info", "data": "later"})
+    assert len(told) == 6

@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
+from pydantic import AnyHttpUrl
 from support import PROJECT, Start, write_config
 
 from mcp_gateway.browser import LoginError, Ways, log_in, log_out
@@ -194,6 +195,33 @@ async def test_a_grant_that_was_revoked_asks_for_a_log_in_and_works_after_it(
         await by_browser(server, tmp_path)
         assert "Bearer" in await running.text("guarded", "secret")
     assert server.counted["registered"] <= 2
+
+
+async def test_an_issuer_that_hangs_costs_one_wait_and_no_call_for_ever(
+    start: Start, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_gateway.oauth._TIMEOUT", 0.5)
+    await by_browser(server, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        storage = TokenFile(tmp_path, server.url)
+        metadata = storage.grant.metadata
+        assert metadata is not None
+        endpoint = AnyHttpUrl(f"http://127.0.0.1:{hanging.getsockname()[1]}/token")
+        storage.update(metadata=metadata.model_copy(update={"token_endpoint": endpoint}))
+        async with start({"guarded": {"url": server.url}}) as running:
+            await running.text("guarded", "secret")
+            server.revoke()
+            said: list[str] = []
+
+            async def call() -> None:
+                said.append(await running.error("guarded", "secret"))
+
+            with anyio.fail_after(15):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(20):
+                        tasks.start_soon(call)
+    assert len(said) == 20
+    assert all("python gateway.py login guarded" in text for text in said)
 
 
 async def test_two_gateways_never_burn_each_others_refresh_token(server: Server, tmp_path: Path) -> None:
