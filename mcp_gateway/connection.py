@@ -109,7 +109,7 @@ class Connection:
         self._given = given
         self._stop = anyio.Event()
         self._quiet = anyio.Event()
-        self._last_used = self.started_at
+        self.last_used = self.started_at
         self._talk = Conversation(entry.name, given.client, limits.question, given.on_update)
         self._link: Link | None = None
         self._dispatcher: JSONRPCDispatcher[Any] | None = None
@@ -202,7 +202,7 @@ class Connection:
             self._given.catalog.remember_era(self.entry, "handshake")
             self._fail(self._not_started(f"it was not ready after {limit.seconds:g} s ({limit.source})"))
             return
-        self._last_used = anyio.current_time()
+        self.last_used = anyio.current_time()
         self.settled.set()
         logger.info("%s is ready: %d tools", self.entry.name, len(self.knowledge.tools))
 
@@ -367,7 +367,7 @@ class Connection:
                 yield
         finally:
             self.in_flight -= 1
-            self._last_used = anyio.current_time()
+            self.last_used = anyio.current_time()
             if not self.in_flight:
                 self._quiet.set()
 
@@ -378,7 +378,7 @@ class Connection:
             if self.in_flight:
                 self._quiet = anyio.Event()
                 await self._quiet.wait()
-            left = self._last_used + limit - anyio.current_time()
+            left = self.last_used + limit - anyio.current_time()
             if left <= 0:
                 break
             await anyio.sleep(min(left, _LONGEST_SLEEP))

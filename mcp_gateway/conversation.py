@@ -47,8 +47,8 @@ class Conversation:
     on_update: Callable[[str], None]
     _callers: list[Caller] = field(default_factory=list[Caller])
     _clocks: list[Clock] = field(default_factory=list[Clock])
-    _open: int = 0
-    _idle: anyio.Event = field(default_factory=anyio.Event)
+    _open: set[object] = field(default_factory=set[object])
+    _closed: anyio.Event = field(default_factory=anyio.Event)
 
     @contextmanager
     def serving(self, caller: Caller | None) -> Generator[None]:
@@ -75,20 +75,21 @@ class Conversation:
     @contextmanager
     def _delivering(self) -> Generator[None]:
         """Something that the server said before its answer is on its way to the client."""
-        self._open += 1
+        notice = object()
+        self._open.add(notice)
         try:
             yield
         finally:
-            self._open -= 1
-            if not self._open:
-                self._idle.set()
+            self._open.remove(notice)
+            closed, self._closed = self._closed, anyio.Event()
+            closed.set()
 
     async def delivered(self) -> None:
         """Wait for what was said before an answer: the client listens only until it has that."""
+        before = set(self._open)
         with anyio.move_on_after(_DELIVERY_LIMIT):
-            while self._open:
-                self._idle = anyio.Event()
-                await self._idle.wait()
+            while before & self._open:
+                await self._closed.wait()
 
     def progress_of(self, caller: Caller) -> Progress | None:
         """What receives the progress of a call for its caller."""
@@ -97,7 +98,7 @@ class Conversation:
             return None
 
         async def deliver(progress: float, total: float | None = None, message: str | None = None) -> None:
-            if self._open < _MOST_OPEN:
+            if len(self._open) < _MOST_OPEN:
                 with self._delivering():
                     await tell(progress, total, message)
 
@@ -141,7 +142,7 @@ class Conversation:
 
     async def heard(self, method: str, params: Json) -> None:
         """A notification of the server; one that comes faster than the client reads is left out."""
-        if self._open < _MOST_OPEN:
+        if len(self._open) < _MOST_OPEN:
             with self._delivering():
                 await self._hear(method, params)
 

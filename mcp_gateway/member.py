@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import anyio
+
+from mcp_gateway.caller import Caller
 from mcp_gateway.connection import Connection
 from mcp_gateway.errors import StartFailed, StartPaused, TooBusy
 from mcp_gateway.registry import Entry
@@ -12,6 +15,8 @@ _FAILURES = 3
 """Failed starts in a row after which the next one waits."""
 _MOST_CALLS = 256
 """Calls under way of one instance; hosts and models make a few at once, and a queue only grows."""
+_NOTE_EVERY = 5.0
+"""Seconds between two progress notes while a call waits for a start."""
 _PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
 
@@ -83,3 +88,14 @@ class Member:
             self.retry_at = now + pause
             run.failure.retry_in = pause
             self.last = run.failure
+
+
+async def wait_for(event: anyio.Event, deadline: float, name: str, caller: Caller) -> bool:
+    """Wait until the deadline, telling the client now and then what for."""
+    since = anyio.current_time()
+    while not event.is_set() and (now := anyio.current_time()) < deadline:
+        with anyio.move_on_after(min(_NOTE_EVERY, deadline - now)):
+            await event.wait()
+            break
+        await caller.note(f"{name} is starting ({anyio.current_time() - since:.0f} s)")
+    return event.is_set()

@@ -31,7 +31,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.knowledge import Call, Knowledge, Tool
 from mcp_gateway.learner import OnChange
-from mcp_gateway.member import Member
+from mcp_gateway.member import Member, wait_for
 from mcp_gateway.policy import Policy, policy_of, repeatable
 from mcp_gateway.registry import Entry, limits_of, time_limit
 from mcp_gateway.request import Request
@@ -43,8 +43,9 @@ from mcp_gateway.transport import Connector
 
 logger = logging.getLogger(logs.LOGGER)
 
-_NOTE_EVERY = 5.0
-"""Seconds between two progress notes while a call waits for a start."""
+
+_MOST_OWN = 200
+"""Runs that belong to one client each."""
 
 Key = tuple[str, str]
 """A server's name, and the client that its runs belong to; empty where they are for all."""
@@ -373,7 +374,7 @@ class Pool:
             joined = run.usable
             waited_for = run.settled if joined else run.ended
             with run.used(caller):
-                in_time = waited_for.is_set() or await _wait(waited_for, deadline, entry.name, caller)
+                in_time = waited_for.is_set() or await wait_for(waited_for, deadline, entry.name, caller)
             if not in_time:
                 since = run.started_at if run.usable else began
                 raise StillStarting(entry.name, anyio.current_time() - since, limit.source)
@@ -410,6 +411,8 @@ class Pool:
         if self._closing or self._tasks is None:
             raise ServerUnusable(member.entry.name, "the gateway is ending")
         member.check_pause(anyio.current_time())
+        if key[1]:
+            self._make_room()
         owner = Client(capabilities=client.capabilities) if member.entry.shared and client.key else client
         given = Surroundings(
             self._connector, self.catalog, owner, self.on_change, lambda uri: self.on_update(owner, uri)
@@ -418,6 +421,13 @@ class Pool:
         member.runs.append(run)
         self._tasks.start_soon(self._own, run, key)
         return run
+
+    def _make_room(self) -> None:
+        """Clients over HTTP may come without end: what has idled longest for one of them goes first."""
+        own = [run for (_, client), member in self._members.items() if client for run in member.usable]
+        idle = [run for run in own if not run.in_flight]
+        if len(own) >= _MOST_OWN and idle:
+            min(idle, key=lambda run: run.last_used).stop("was stopped to make room for other clients")
 
     async def _own(self, run: Connection, key: Key) -> None:
         """The task of one run."""
@@ -435,14 +445,3 @@ class Pool:
 def _refuse_unusable(entry: Entry) -> None:
     if entry.obstacle:
         raise ServerUnusable(entry.name, entry.obstacle)
-
-
-async def _wait(event: anyio.Event, deadline: float, name: str, caller: Caller) -> bool:
-    """Wait until the deadline, telling the client now and then what for."""
-    since = anyio.current_time()
-    while not event.is_set() and (now := anyio.current_time()) < deadline:
-        with anyio.move_on_after(min(_NOTE_EVERY, deadline - now)):
-            await event.wait()
-            break
-        await caller.note(f"{name} is starting ({anyio.current_time() - since:.0f} s)")
-    return event.is_set()

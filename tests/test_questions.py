@@ -292,7 +292,10 @@ async def test_notices_that_a_client_does_not_read_are_left_out_beyond_a_bound(m
             tasks.start_soon(talk.heard, "notifications/message", {"level": "info", "data": number})
         await anyio.wait_all_tasks_blocked()
         assert len(told) == 5
-        reads.set()
-        await talk.delivered()
+        async with anyio.create_task_group() as waiting:
+            for _ in range(2):
+                waiting.start_soon(talk.delivered)
+            await anyio.wait_all_tasks_blocked()
+            reads.set()
     await talk.heard("notifications/message", {"level": "info", "data": "later"})
     assert len(told) == 6

@@ -20,9 +20,11 @@ import mcp_types as types
 import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
-from support import PROJECT, Entries, child, text_of, write_config
+from support import PROJECT, Entries, Start, child, text_of, write_config
 
 from mcp_gateway.address import Address, AddressError, parse_address
+from mcp_gateway.caller import Caller
+from mcp_gateway.caller import Client as Peer
 
 pytestmark = pytest.mark.anyio
 FORM: dict[str, Any] = {
@@ -96,6 +98,18 @@ async def test_each_client_has_servers_of_its_own(tmp_path: Path, mode: str, pat
             first, second = await call(one, "pid"), await call(two, "pid")
             assert first != second
             assert await call(one, "pid") == first
+
+
+async def test_clients_that_come_without_end_do_not_fill_the_machine(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_gateway.pool._MOST_OWN", 3)
+    async with start({"asks": child("asker")}) as running:
+        for number in range(6):
+            await running.pool.knowledge("asks", Caller(Peer(f"client-{number}")), fresh=True)
+        runs = [run for number in range(6) for run in running.pool.runs_of(Peer(f"client-{number}"))]
+        assert 0 < len(runs) <= 3
+        assert [run.client.key for run in runs][-1] == "client-5"
 
 
 async def test_a_shared_server_is_one_for_all(tmp_path: Path) -> None:
