@@ -74,7 +74,7 @@ async def test_a_caller_who_gives_up_does_not_stop_the_shared_start(start: Start
 async def test_a_waiting_call_tells_the_client_what_for(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_gateway.pool._NOTE_EVERY", 0.1)
+    monkeypatch.setattr("mcp_gateway.member._NOTE_EVERY", 0.1)
     notes: list[str | None] = []
 
     async def hear(_: float, __: float | None, message: str | None) -> None:
