@@ -73,16 +73,22 @@ class Watched(Incoming):
 
 
 class Refusals:
-    """Errors of HTTP, as the client's hook sees them before the SDK makes errors of the protocol of them."""
+    """Errors of HTTP, as hooks of the client see them before the SDK makes errors of the protocol of them."""
 
     def __init__(self, *, posts_answer: bool) -> None:
         """With `posts_answer` a request is answered in the response to its POST, as Streamable HTTP does it."""
         self.statuses: dict[RequestId, str] = {}
         self.dropped: set[RequestId] = set()
         self.expired: set[RequestId] = set()
+        self.written: set[RequestId] = set()
         self.session_ended = anyio.Event()
         self._posts_answer = posts_answer
         self.last = ""
+
+    async def note_request(self, request: httpx2.Request) -> None:
+        """Called with every request, before it is sent."""
+        if request.method == "POST":
+            self.written.add(_request_id(request))
 
     async def note(self, response: httpx2.Response) -> None:
         """Called with every response."""
@@ -151,6 +157,7 @@ def _link(read: Messages, write: Outgoing, refusals: Refusals) -> Link:
         write,
         watched.ended,
         refusals.how_it_ended,
+        written=refusals.written,
         statuses=refusals.statuses,
         dropped=refusals.dropped,
         expired=refusals.expired,
@@ -251,4 +258,5 @@ def _ignore(line: bytes, exc: NotAMessageError) -> None:
 
 def _http_client(headers: Any, auth: httpx2.Auth | None, refusals: Refusals) -> httpx2.AsyncClient:
     timeout = httpx2.Timeout(_TIMEOUT, read=None)
-    return httpx2.AsyncClient(headers=headers, auth=auth, timeout=timeout, event_hooks={"response": [refusals.note]})
+    hooks = {"request": [refusals.note_request], "response": [refusals.note]}
+    return httpx2.AsyncClient(headers=headers, auth=auth, timeout=timeout, event_hooks=hooks)
