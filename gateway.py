@@ -186,7 +186,7 @@ class Gateway:
                 nonlocal sent, known
                 known = knowledge.tool(tool)
                 sent = repair(given, schema_of(known))
-                params: dict[str, Any] = {"name": tool, "arguments": sent, **answers}
+                params: dict[str, Any] = {"name": (known or {}).get("name", tool), "arguments": sent, **answers}
                 if caller.meta:
                     params["_meta"] = dict(caller.meta)
                 return Request(CALL, params, caller, schema_of(known))
@@ -337,7 +337,8 @@ def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gat
         required=settings.config is not None,
     )
     catalog = Catalog(settings.home / "catalog.sqlite3", redact.known)
-    pool = Pool(registry, Connector(settings.home, environ, redact), settings, redact, catalog)
+    connector = Connector(settings.home, environ, redact, catalog, shortcuts=settings.shortcuts)
+    pool = Pool(registry, connector, settings, redact, catalog)
     return Gateway(settings, pool, redact)
 
 

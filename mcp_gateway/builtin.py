@@ -7,7 +7,7 @@ from typing import Any
 
 from mcp_gateway import results
 from mcp_gateway.caller import Caller
-from mcp_gateway.errors import BadParameters, GatewayError, UnknownTool
+from mcp_gateway.errors import BadParameters, GatewayError, UnknownTool, trust_command
 from mcp_gateway.knowledge import Knowledge, Tool
 from mcp_gateway.menu import counted
 from mcp_gateway.pool import Pool
@@ -16,6 +16,7 @@ from mcp_gateway.results import Result, text_result
 from mcp_gateway.search import near_names, words
 from mcp_gateway.signature import signature
 from mcp_gateway.store import Store
+from mcp_gateway.trust import counted_changes
 
 PURPOSE = "the gateway itself: read on in a result that was cut, status, restart or refresh a server"
 
@@ -102,6 +103,8 @@ class Builtin:
         for name, entry in self._pool.registry.entries.items():
             known = self._pool.known(entry)
             tools = counted(len(known.tools), "tool") if known else "tools not known yet"
+            if known and (changed := counted_changes(known)):
+                tools += f", {changed} changed, not yet trusted (a person runs: {trust_command(name)})"
             state = self._pool.state(name) or ("not ready" if entry.obstacle else "not running")
             reason = entry.obstacle or self._pool.failure(name)
             lines.append(f"{name}: {state}, {tools}{f' ({reason})' if reason else ''}")

@@ -19,6 +19,8 @@ from typing import TypeVar
 from mcp_gateway import database
 from mcp_gateway.knowledge import Call, Era, Knowledge, Tool
 from mcp_gateway.registry import Entry
+from mcp_gateway.shortcuts import Shortcut, from_json
+from mcp_gateway.trust import Change, Pin, Pins, as_trusted, changes, pins_of
 
 logger = logging.getLogger("mcp_gateway")
 
@@ -50,6 +52,10 @@ class Catalog:
         self._learnt: dict[tuple[str, str], Knowledge] = {}
         self._eras: dict[tuple[str, str], Era] = {}
         self._data_version = -1
+        self._pins: dict[tuple[str, str], Pins] = {}
+        self._first_seen: dict[tuple[str, str], dict[str, Pin]] = {}
+        self._trusted: dict[tuple[str, str], tuple[Knowledge, Pins, Knowledge]] = {}
+        self._shortcuts: dict[tuple[str, str], Shortcut | None] = {}
         self._waiting: set[tuple[str, str]] = set()
         self._spare: sqlite3.Connection | None = None
         self._spared: dict[tuple[str, str], Knowledge] = {}
@@ -76,12 +82,81 @@ class Catalog:
         return known
 
     def remember(self, entry: Entry, knowledge: Knowledge) -> None:
-        """Replace what was known."""
+        """Replace what was known; what is new in it is trusted, for it is seen for the first time."""
         key = database.key_of(entry)
         self._cache[key] = self._learnt[key] = knowledge
+        if entry.pin != "off":
+            known, now = self.pins(entry), pins_of(self._without_secrets(knowledge))
+            new = {name: pin for name, pin in now.items() if name not in known}
+            self._first_seen[key] = {**self._first_seen.get(key, {}), **new}
+            self._pins[key] = {**known, **new}
         if self._file is not None:
             self._waiting.add(key)
             self._try_file(self._write_waiting, writes=True)
+
+    def pins(self, entry: Entry) -> Pins:
+        """What is trusted of a server."""
+        key = database.key_of(entry)
+        if self._nothing_yet():
+            return self._first_seen.get(key, {})
+        self._drop_stale_cache()
+        if key not in self._pins:
+            kept = self._read_file(lambda db: database.read_pins(db, key), {})
+            self._pins[key] = {**self._first_seen.get(key, {}), **kept}
+        return self._pins[key]
+
+    def trusted(self, entry: Entry, knowledge: Knowledge) -> Knowledge:
+        """What may be shown of what a server says, see `trust`; the very same where nothing has changed."""
+        key, pins = database.key_of(entry), self.pins(entry)
+        before = self._trusted.get(key)
+        if before is None or before[0] is not knowledge or before[1] is not pins:
+            clean = self._without_secrets(knowledge)
+            shown = as_trusted(clean, pins)
+            before = self._trusted[key] = (knowledge, pins, knowledge if shown is clean else shown)
+        return before[2]
+
+    def changes(self, name: str) -> list[Change]:
+        """What a server says that is not as it was trusted, under each fingerprint that is known."""
+        found: list[Change] = []
+        for fingerprint in self._read_file(lambda db: database.fingerprints(db, name), []):
+            entry = Entry(name, fingerprint=fingerprint)
+            known = self.recall(entry)
+            if known is not None:
+                found.extend(changes(fingerprint, known, self.pins(entry)))
+        return found
+
+    def trust(self, name: str, accepted: Iterable[Change]) -> bool:
+        """Have these be what is trusted; whether that could be written."""
+        pins: dict[str, dict[str, Pin]] = {}
+        for change in accepted:
+            pins.setdefault(change.fingerprint, {})[change.key] = change.now
+
+        def write(db: sqlite3.Connection) -> None:
+            for fingerprint, new in pins.items():
+                database.write_trust(db, (name, fingerprint), new)
+
+        self._pins = {}
+        return self._try_file(write, writes=True)
+
+    def shortcut(self, entry: Entry) -> Shortcut | None:
+        """What the launcher of an entry ended up running."""
+        key = database.key_of(entry)
+        if key in self._shortcuts:
+            return self._shortcuts[key]
+        kept = None if self._nothing_yet() else self._read_file(lambda db: database.read_shortcut(db, key), None)
+        try:
+            return None if kept is None else from_json(kept)
+        except (TypeError, KeyError):
+            return None
+
+    def keep_shortcut(self, entry: Entry, shortcut: Shortcut | None) -> None:
+        """Keep what the launcher of an entry ended up running; None to forget it."""
+        key = database.key_of(entry)
+        value = shortcut.as_json() if shortcut else None
+        if self._try_file(lambda db: database.write_shortcut(db, key, value), writes=True):
+            self._shortcuts.pop(key, None)
+        else:
+            self._shortcuts[key] = shortcut
 
     def era(self, entry: Entry) -> Era | None:
         """How this server is to be asked first."""
@@ -155,7 +230,7 @@ class Catalog:
         seen: list[int] = []
         if self._try_file(lambda db: seen.append(db.execute("PRAGMA data_version").fetchone()[0])):
             if seen[0] != self._data_version:
-                self._cache = {}
+                self._cache, self._pins = {}, {}
             self._data_version = seen[0]
 
     def _try(self, work: Callable[[sqlite3.Connection], _T], otherwise: _T) -> _T:
@@ -163,6 +238,12 @@ class Catalog:
         done: list[_T] = []
         if not self._try_file(lambda db: done.append(work(db))):
             self._try_spare(lambda db: done.append(work(db)))
+        return done[0] if done else otherwise
+
+    def _read_file(self, read: Callable[[sqlite3.Connection], _T], otherwise: _T) -> _T:
+        """Ask the file, if it can be asked."""
+        done: list[_T] = []
+        self._try_file(lambda db: done.append(read(db)))
         return done[0] if done else otherwise
 
     def _try_spare(self, work: Callable[[sqlite3.Connection], None]) -> None:
@@ -200,6 +281,7 @@ class Catalog:
     def _write_waiting(self, db: sqlite3.Connection) -> None:
         while self._waiting:
             key = next(iter(self._waiting))
+            database.write_pins(db, key, self._first_seen.get(key, {}))
             database.write(db, key, self._without_secrets(self._learnt[key]))
             self._waiting.discard(key)
 

@@ -8,35 +8,29 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mcp_gateway import __version__, menu, stats
 from mcp_gateway.address import Address, AddressError, parse_address
 from mcp_gateway.arguments import as_object
 from mcp_gateway.caller import Caller
+from mcp_gateway.checkup import check_all, patiently
 from mcp_gateway.errors import (
     GatewayError,
     ProtocolRefusal,
-    ServerUnusable,
-    StartFailed,
-    StillStarting,
-    circumstances,
 )
 from mcp_gateway.host import Ending
 from mcp_gateway.pool import Pool
 from mcp_gateway.results import Result, refused
+from mcp_gateway.review import review
+from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
-
-_AT_ONCE = 4
-"""Servers that `check` starts at the same time; launchers compete for the network and the disk."""
 
 _INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C ended."""
@@ -64,8 +58,9 @@ class Front(Protocol):
         """What a client hands to its model of the gateway, all the time."""
         ...
 
-    def redact(self, text: str) -> str:
-        """The text without secrets."""
+    @property
+    def redact(self) -> Redactor:
+        """Takes secrets out of a text."""
         ...
 
     @property
@@ -76,24 +71,6 @@ class Front(Protocol):
 
 ServeHttp = Callable[[Any, Address, tuple[str, ...]], Awaitable[Ending]]
 """Serves a front at an address, under these names."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What `check` found out about one server.
-
-    Attributes:
-        ok: Whether it is ready.
-        text: Ready with what, or what is wrong and what to do.
-        tools: How many tools it has; None where it is not ready.
-        seconds: From the start to ready, or to the failure.
-    """
-
-    name: str
-    ok: bool
-    text: str
-    tools: int | None
-    seconds: float
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -123,6 +100,7 @@ def _app(make: Callable[[], Front], serve_http: ServeHttp) -> typer.Typer:
     app.command("check")(commands.check)
     app.command("refresh")(commands.refresh)
     app.command("stats")(commands.stats)
+    app.command("trust")(commands.trust)
     app.command("login")(commands.login)
     app.command("logout")(commands.logout)
     app.command("serve")(commands.serve)
@@ -158,11 +136,11 @@ class Commands:
         """Show a server's instructions and tools; it is started if it is not known yet."""
         front = self._make()
         if as_json:
-            knowledge = _run(front, lambda: _patiently(lambda: front.pool.knowledge(name, Caller())))
+            knowledge = _run(front, lambda: patiently(lambda: front.pool.knowledge(name, Caller())))
             _say(_json({"name": name, "instructions": knowledge.instructions, "tools": knowledge.tools}))
         else:
             parameters = {"mcp_name": name, "query": query}
-            _show(_run(front, lambda: _patiently(lambda: front.ask("load_mcp_tools", parameters, Caller()))))
+            _show(_run(front, lambda: patiently(lambda: front.ask("load_mcp_tools", parameters, Caller()))))
 
     def call(
         self,
@@ -178,7 +156,7 @@ class Commands:
         front = self._make()
         parameters = {"mcp_name": name, "tool_name": tool, "arguments": given}
         caller = Caller(progress=_print_progress)
-        _show(_run(front, lambda: _patiently(lambda: front.ask("call_mcp_tool", parameters, caller))), as_json=as_json)
+        _show(_run(front, lambda: patiently(lambda: front.ask("call_mcp_tool", parameters, caller))), as_json=as_json)
 
     def check(
         self,
@@ -188,7 +166,7 @@ class Commands:
         """Start servers and say for each whether it is ready, or what is wrong and what to do."""
         front = self._make()
         tell = Console(quiet=as_json, highlight=False, soft_wrap=True)
-        verdicts = _run(front, lambda: _check_all(front, names or _all_names(front), tell))
+        verdicts = _run(front, lambda: check_all(front.pool, front.redact, names or _all_names(front), tell))
         if as_json:
             _say(_json([vars(verdict) for verdict in verdicts]))
         raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else 1)
@@ -219,6 +197,25 @@ class Commands:
         for name, cost in sorted(direct.items(), key=lambda pair: -pair[1]):
             console.print(f"{cost:>9,}  {name}, directly", markup=False)
         console.print(f"{sum(direct.values()):>9,}  all of them, directly\n{own:>9,}  the gateway", markup=False)
+
+    def trust(
+        self,
+        name: Name,
+        tool: Annotated[str, typer.Argument(help="One of its tools; all that has changed where none is named.")] = "",
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask again at a terminal.")] = False,  # noqa: FBT002
+    ) -> None:
+        """Show what has changed in a server since it was first seen, and trust it from now on."""
+        front = self._make()
+        ask = sys.stdin.isatty() and not yes
+        try:
+            agree = typer.confirm if ask else _yes
+            trusted = review(front.pool, name, tool, lambda text: _say(front.redact(text)), agree)
+        except GatewayError as exc:
+            sys.stderr.write(f"{exc}\n")
+            raise typer.Exit(1) from exc
+        finally:
+            front.pool.catalog.close()
+        raise typer.Exit(0 if trusted else 1)
 
     def login(
         self,
@@ -255,6 +252,11 @@ class Commands:
         except AddressError as exc:
             raise typer.BadParameter(str(exc), param_hint="--http") from exc
         ending.die()
+
+
+def _yes(_: str) -> bool:
+    """The command itself was the person's word."""
+    return True
 
 
 def _table(figures: list[stats.Figures]) -> Table:
@@ -324,15 +326,6 @@ def _told(exc: GatewayError) -> str:
     return f"error {exc.code}: {exc.message}{data}"
 
 
-async def _patiently(job: Callable[[], Awaitable[_T]]) -> _T:
-    """At a terminal nobody gives up after a minute: wait as long as the start is going on."""
-    while True:
-        try:
-            return await job()
-        except StillStarting:
-            continue
-
-
 async def _print_progress(progress: float, total: float | None = None, message: str | None = None) -> None:
     of = f"/{total:g}" if total else ""
     amount = f"{progress:g}{of} " if progress >= 1 or total else ""
@@ -374,53 +367,3 @@ def _described(line: menu.Line) -> dict[str, Any]:
 
 def _all_names(front: Front) -> list[str]:
     return [line.entry.name for line in front.lines() if not line.entry.disabled]
-
-
-async def _check_all(front: Front, names: list[str], tell: Console) -> list[Verdict]:
-    """Start all, a few at a time; progress goes to stderr, each verdict to `tell` as soon as it is known."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    verdicts: dict[str, Verdict] = {}
-    turns = anyio.Semaphore(_AT_ONCE)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-
-        async def check(name: str) -> None:
-            async with turns:
-                shown = progress.add_task(name, total=None)
-                verdict = await _check(front, name)
-                verdicts[name] = verdict
-                progress.remove_task(shown)
-                mark = "ok  " if verdict.ok else "FAIL"
-                tell.print(f"{mark} {name}: {verdict.text}", markup=False)
-
-        async with anyio.create_task_group() as tasks:
-            for name in dict.fromkeys(names):
-                tasks.start_soon(check, name)
-    return [verdicts[name] for name in dict.fromkeys(names)]
-
-
-async def _check(front: Front, name: str) -> Verdict:
-    started = anyio.current_time()
-    try:
-        knowledge = await _patiently(lambda: front.pool.knowledge(name, Caller(), fresh=True))
-    except GatewayError as exc:
-        return Verdict(name, ok=False, text=front.redact(_why(exc)), tools=None, seconds=_since(started))
-    seconds = _since(started)
-    count = len(knowledge.tools)
-    if knowledge.tools_error:
-        text = f"it starts, but its tools cannot be listed: {knowledge.tools_error}"
-        return Verdict(name, ok=False, text=front.redact(text), tools=None, seconds=seconds)
-    lacks = front.pool.entry(name).lacks
-    note = f" (lacks {', '.join(lacks)}: calls may fail)" if lacks else ""
-    text = f"ready with {menu.counted(count, 'tool')} in {seconds:.1f} s{note}"
-    return Verdict(name, ok=True, text=text, tools=count, seconds=seconds)
-
-
-def _why(exc: GatewayError) -> str:
-    """The failure, without what only a caller of a tool needs to know."""
-    if isinstance(exc, StartFailed):
-        return "\n".join([f"it did not start: {exc.reason}", *circumstances(exc.lacks, exc.last_words)])
-    return exc.reason if isinstance(exc, ServerUnusable) else str(exc)
-
-
-def _since(started: float) -> float:
-    return round(anyio.current_time() - started, 3)

@@ -21,18 +21,10 @@ from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_PROTOCOL_VERSION_HEADER
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
-from mcp_types import (
-    CLIENT_CAPABILITIES_META_KEY,
-    CLIENT_INFO_META_KEY,
-    CONNECTION_CLOSED,
-    LOG_LEVEL_META_KEY,
-    METHOD_NOT_FOUND,
-    PROTOCOL_VERSION_META_KEY,
-    Implementation,
-)
+from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND
 from pydantic import ValidationError
 
-from mcp_gateway import __version__, logs
+from mcp_gateway import logs
 from mcp_gateway.caller import Caller, Client, Json
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.conversation import Conversation
@@ -51,14 +43,11 @@ from mcp_gateway.link import Link
 from mcp_gateway.negotiation import negotiate
 from mcp_gateway.peer import Peer
 from mcp_gateway.registry import Entry, Limits
-from mcp_gateway.request import Request
+from mcp_gateway.request import CLIENT_INFO, Request, envelope
 from mcp_gateway.settings import forever_if_zero
 from mcp_gateway.transport import Connect
 
 logger = logging.getLogger(logs.LOGGER)
-
-CLIENT_INFO = Implementation(name="claude-mcp-gateway", version=__version__)
-_CLIENT_INFO = CLIENT_INFO.model_dump(by_alias=True, exclude_none=True)
 
 _LONGEST_SLEEP = 86_400.0
 _LEARNING_LIMIT = 30.0
@@ -139,6 +128,12 @@ class Connection:
         """Whether a call may wait for this run, or talk over it."""
         return self.state in {"starting", "running"}
 
+    @property
+    def gave_up(self) -> GatewayError | None:
+        """Why it did not start, where another start would come to the same."""
+        short = isinstance(self.failure, StartFailed) and self.failure.shortcut
+        return None if self.stop_reason or short else self.failure
+
     def adopt(self, entry: Entry, limits: Limits) -> None:
         """Go on under an entry that starts the same server with other words or limits."""
         self.entry = entry
@@ -197,6 +192,8 @@ class Connection:
             self._given.catalog.remember_era(self.entry, self.era)
             await self.learner.introduce(session)
             self._ready = True
+            if self._link is not None:
+                self._link.ready.set()
         if scope.cancelled_caught:
             # A server that never answered may be one that hangs on the question: ask the old way next.
             self._given.catalog.remember_era(self.entry, "handshake")
@@ -265,7 +262,7 @@ class Connection:
             opts["headers"] = {**headers, **request.headers()}
         params = request.params
         if self.era == "modern":
-            params = {**params, "_meta": {**params.get("_meta", {}), **_envelope(request.caller, version)}}
+            params = {**params, "_meta": {**params.get("_meta", {}), **envelope(request.caller, version)}}
         return await dispatcher.send_raw_request(request.method, params, opts)
 
     async def set_log_level(self, level: str) -> None:
@@ -408,24 +405,14 @@ class Connection:
         return _explain(cause)
 
     def _not_started(self, reason: str) -> StartFailed:
-        return StartFailed(self.entry.name, reason, self._last_words(), self.entry.lacks)
+        short = self._link is not None and self._link.shortcut and not self.stop_reason
+        return StartFailed(self.entry.name, reason, self._last_words(), self.entry.lacks, shortcut=short)
 
     def _how_it_ended(self) -> str:
         return self._link.how_it_ended() if self._link is not None else "was not reached"
 
     def _last_words(self) -> str:
         return self._link.last_words() if self._link is not None else ""
-
-
-def _envelope(caller: Caller, version: str) -> dict[str, Any]:
-    """What every request to a 2026-07-28 server carries."""
-    envelope: dict[str, Any] = {
-        PROTOCOL_VERSION_META_KEY: version,
-        CLIENT_INFO_META_KEY: _CLIENT_INFO,
-        CLIENT_CAPABILITIES_META_KEY: caller.client.capabilities,
-    }
-    level = caller.log_level or caller.client.log_level
-    return {**envelope, LOG_LEVEL_META_KEY: level} if level else envelope
 
 
 async def _cancel_on(event: anyio.Event, scope: anyio.CancelScope) -> None:

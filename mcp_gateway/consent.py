@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +13,9 @@ from mcp_gateway import questions
 from mcp_gateway.caller import Caller
 from mcp_gateway.errors import ToolDenied
 from mcp_gateway.registry import TimeLimit
+from mcp_gateway.visible import visible
 
 _METHOD = "elicitation/create"
-_PLAIN = {"\n"}
-_HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
-"""Categories of characters that nobody sees: controls, formats, private ones, halves of pairs, separators."""
-
-
-def visible(text: str) -> str:
-    """The text with an escape in place of each character that is not seen, except the ends of lines."""
-    hidden = {char for char in text if char not in _PLAIN and unicodedata.category(char) in _HIDDEN}
-    for char in hidden:
-        text = text.replace(char, f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}")  # noqa: PLR2004 - the last of four digits
-    return text
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from mcp_gateway import search
+from mcp_gateway.caller import as_dict
 from mcp_gateway.knowledge import Call, Era, Knowledge, Tool, definition_hash
 from mcp_gateway.registry import Entry
+from mcp_gateway.trust import Pin, Pins, as_trusted, pin_of
 
-_VERSION = 2
+_VERSION = 3
 FIELDS = ("tools", "instructions", "title", "tools_error", "prompts", "resources", "templates", "capabilities")
 """All that is kept of what a server says."""
 _OFFERS = FIELDS[4:]
@@ -32,6 +34,18 @@ _MOST_HITS = 12
 _KEPT_CALLS = 100_000
 _KEPT_FINGERPRINTS = 3
 """Of one server: gateways of several projects may know it with different variables set."""
+_KEPT_PINS = 20
+"""Fingerprints of one server whose pins are kept, for trust must not end with what is known."""
+
+_OTHERS = """
+CREATE TABLE shortcuts (
+    server TEXT NOT NULL, fingerprint TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (server, fingerprint)
+);
+CREATE TABLE pins (
+    server TEXT NOT NULL, fingerprint TEXT NOT NULL, key TEXT NOT NULL, definition TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (server, fingerprint, key)
+);
+"""
 
 _SCHEMA = f"""
 CREATE TABLE servers (
@@ -53,11 +67,16 @@ CREATE TABLE calls (
     sent_chars INTEGER NOT NULL, received_chars INTEGER NOT NULL
 );
 CREATE INDEX calls_by_time ON calls (at);
+{_OTHERS}
 PRAGMA user_version = {_VERSION};
 """  # noqa: S608 - names and numbers of our own
+_SINCE_VERSION_2 = f"""
+{_OTHERS}
+PRAGMA user_version = {_VERSION};
+"""
 _SINCE_VERSION_1 = f"""
 ALTER TABLE servers ADD COLUMN offers TEXT NOT NULL DEFAULT '{{}}';
-PRAGMA user_version = {_VERSION};
+{_SINCE_VERSION_2}
 """
 _MATCHES = f"SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT {_HITS_A_TERM}"  # noqa: S608
 _OF_ONE = "MATCH ? AND rowid IN (SELECT id FROM tools WHERE (server, fingerprint) = (?, ?))"
@@ -106,7 +125,7 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = NORMAL")
         if _version(db) < _VERSION:
             db.execute("BEGIN IMMEDIATE")  # another gateway may be doing the same
-            steps = {0: _SCHEMA, 1: _SINCE_VERSION_1}.get(_version(db), "")
+            steps = {0: _SCHEMA, 1: _SINCE_VERSION_1, 2: _SINCE_VERSION_2}.get(_version(db), "")
             for statement in steps.split(";\n"):
                 db.execute(statement)
             db.execute("COMMIT")
@@ -173,7 +192,7 @@ def write(db: sqlite3.Connection, key: tuple[str, str], knowledge: Knowledge) ->
             "offers = excluded.offers",
             (*key, *texts, time.time(), json.dumps({name: getattr(knowledge, name) for name in _OFFERS})),
         )
-        _write_tools(db, key, knowledge.tools)
+        _write_tools(db, key, knowledge.tools, as_trusted(knowledge, read_pins(db, key)).tools)
         _forget_old(db, key[0])
     except BaseException:
         with suppress(sqlite3.Error):
@@ -187,10 +206,13 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _write_tools(db: sqlite3.Connection, key: tuple[str, str], tools: Iterable[Tool]) -> None:
-    new = [(json.dumps(tool), definition_hash(tool), tool) for tool in tools]
+def _write_tools(
+    db: sqlite3.Connection, key: tuple[str, str], tools: Iterable[Tool], shown: Iterable[Tool], *, anew: bool = False
+) -> None:
+    """Keeps tools as they are, and the words by which they are found as they are shown."""
+    new = [(json.dumps(tool), definition_hash(tool), seen) for tool, seen in zip(tools, shown, strict=True)]
     old = db.execute("SELECT hash FROM tools WHERE (server, fingerprint) = (?, ?) ORDER BY position", key).fetchall()
-    if [row[0] for row in old] == [digest for _, digest, _ in new]:
+    if not anew and [row[0] for row in old] == [digest for _, digest, _ in new]:
         return
     _delete_tools(db, key)
     for position, (definition, digest, tool) in enumerate(new):
@@ -217,6 +239,57 @@ def _forget_old(db: sqlite3.Connection, name: str) -> None:
     for key in old:
         _delete_tools(db, key)
         db.execute("DELETE FROM servers WHERE (name, fingerprint) = (?, ?)", key)
+        db.execute("DELETE FROM shortcuts WHERE (server, fingerprint) = (?, ?)", key)
+
+
+def read_pins(db: sqlite3.Connection, key: tuple[str, str]) -> dict[str, Pin]:
+    """What is trusted under a key."""
+    rows = db.execute("SELECT key, definition FROM pins WHERE (server, fingerprint) = (?, ?)", key)
+    return {row[0]: pin_of(as_dict(json.loads(row[1]))) for row in rows}
+
+
+def write_pins(db: sqlite3.Connection, key: tuple[str, str], pins: Pins, *, anew: bool = False) -> None:
+    """Keeps what was not seen before, or with `anew` all of it; the first to be seen is what is trusted."""
+    verb = "REPLACE" if anew else "IGNORE"
+    rows = [(*key, _text(name), json.dumps(pin.definition), time.time()) for name, pin in pins.items()]
+    db.execute("BEGIN IMMEDIATE")
+    db.executemany(f"INSERT OR {verb} INTO pins VALUES (?, ?, ?, ?, ?)", rows)  # noqa: S608 - words of our own
+    db.execute(
+        "DELETE FROM pins WHERE server = ? AND fingerprint NOT IN "
+        "(SELECT fingerprint FROM pins WHERE server = ? GROUP BY fingerprint ORDER BY max(at) DESC LIMIT ?)",
+        (key[0], key[0], _KEPT_PINS),
+    )
+    db.execute("COMMIT")
+
+
+def write_trust(db: sqlite3.Connection, key: tuple[str, str], pins: Pins) -> None:
+    """Has these be what is trusted from now on; tools are found by their new words."""
+    write_pins(db, key, pins, anew=True)
+    known = read(db, key)
+    if known is not None:
+        shown = as_trusted(known, read_pins(db, key)).tools
+        db.execute("BEGIN IMMEDIATE")
+        _write_tools(db, key, known.tools, shown, anew=True)
+        db.execute("COMMIT")
+
+
+def fingerprints(db: sqlite3.Connection, name: str) -> list[str]:
+    """All fingerprints under which a server is known."""
+    return [row[0] for row in db.execute("SELECT fingerprint FROM servers WHERE name = ? AND seen > 0", (name,))]
+
+
+def read_shortcut(db: sqlite3.Connection, key: tuple[str, str]) -> dict[str, Any] | None:
+    """The shortcut around a launcher, as JSON."""
+    found = db.execute("SELECT value FROM shortcuts WHERE (server, fingerprint) = (?, ?)", key).fetchone()
+    return None if found is None else json.loads(found[0])
+
+
+def write_shortcut(db: sqlite3.Connection, key: tuple[str, str], value: Mapping[str, Any] | None) -> None:
+    """Keeps a shortcut, or forgets it."""
+    if value is None:
+        db.execute("DELETE FROM shortcuts WHERE (server, fingerprint) = (?, ?)", key)
+    else:
+        db.execute("INSERT OR REPLACE INTO shortcuts VALUES (?, ?, ?)", (*key, json.dumps(value)))
 
 
 def write_era(db: sqlite3.Connection, key: tuple[str, str], era: Era) -> None:

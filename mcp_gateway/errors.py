@@ -9,6 +9,7 @@ the text.
     ├── UnknownServer      choose one of these servers
     ├── UnknownTool        choose one of these tools
     ├── ToolDenied         a person changes the entry's `tools`
+    ├── ToolChanged        a person looks at what has changed, and trusts it
     ├── ServerUnusable     a person mends the entry or sets a variable
     ├── TooBusy            call again when some of the calls under way are done
     ├── StillStarting      call again in a moment
@@ -27,6 +28,7 @@ the text.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +94,20 @@ class ToolDenied(GatewayError):
 
 
 @dataclass(eq=False)
+class ToolChanged(GatewayError):
+    """The tool is not what it was when it was first seen, and the entry blocks such tools."""
+
+    server: str
+    tool: str
+
+    def __str__(self) -> str:
+        return (
+            f'The tool "{self.tool}" of "{self.server}" was not called: it has changed since it was first seen, and '
+            f'is not trusted yet ("pin": "block"). A person looks at the change: {trust_command(self.server)}'
+        )
+
+
+@dataclass(eq=False)
 class ServerUnusable(GatewayError):
     """The entry cannot be started as it stands: disabled, invalid, or short of a variable."""
 
@@ -133,13 +149,17 @@ class StillStarting(GatewayError):
 
 @dataclass(eq=False)
 class StartFailed(GatewayError):
-    """A run ended before the server was ready."""
+    """A run ended before the server was ready.
+
+    `shortcut`: its launcher had been left out; the next start uses it, at once.
+    """
 
     server: str
     reason: str
     last_words: str = ""
     lacks: tuple[str, ...] = ()
     retry_in: float = 0.0
+    shortcut: bool = False
 
     def __str__(self) -> str:
         retry = f"tried again in {self.retry_in:.0f} s" if self.retry_in else "tried again by the next call"
@@ -285,6 +305,11 @@ class ProtocolRefusal(GatewayError):
         self.code = code
         self.message = message
         self.data = data
+
+
+def trust_command(server: str, tool: str = "") -> str:
+    """The command by which a person sees what has changed in a server, and trusts it."""
+    return " ".join(["python gateway.py trust", *(shlex.quote(word) for word in (server, tool) if word)])
 
 
 def http_advice(status: str, login: str = "") -> str:

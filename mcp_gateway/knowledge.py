@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from mcp_gateway.visible import visible
+
 Era = Literal["modern", "handshake"]
 """2026-07-28 and later, asked with `server/discover`; or `initialize`, 2024-11-05 to 2025-11-25."""
 
@@ -27,6 +29,7 @@ class Knowledge:
         instructions: Its own words on how to use it; empty if it sends none.
         title: What it calls itself.
         tools_error: Why its tools could not be listed, if so.
+        words_changed: Whether instructions and title are those that were trusted before, in place of its own.
     """
 
     tools: tuple[Tool, ...] = ()
@@ -37,6 +40,7 @@ class Knowledge:
     resources: tuple[Mapping[str, Any], ...] = ()
     templates: tuple[Mapping[str, Any], ...] = ()
     capabilities: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    words_changed: bool = False
 
     def offers(self, feature: str, detail: str = "") -> bool:
         """Whether it declares a feature, or a detail of it such as `subscribe`."""
@@ -44,8 +48,9 @@ class Knowledge:
         return isinstance(declared, dict) and (not detail or declared.get(detail) is True)  # pyright: ignore[reportUnknownMemberType]
 
     def tool(self, name: str) -> Tool | None:
-        """The tool of that name."""
-        return next((tool for tool in self.tools if tool.get("name") == name), None)
+        """The tool of that name, be it as the server writes it or as it is shown."""
+        found = next((tool for tool in self.tools if tool.get("name") == name), None)
+        return found or next((tool for tool in self.tools if shown_name(tool) == name), None)
 
     @cached_property
     def prompt_names(self) -> frozenset[str]:
@@ -59,8 +64,8 @@ class Knowledge:
 
     @property
     def names(self) -> list[str]:
-        """The names of all tools."""
-        return [str(tool.get("name", "")) for tool in self.tools]
+        """The names of all tools, as they are shown."""
+        return [shown_name(tool) for tool in self.tools]
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,11 @@ class Call:
     outcome: str
     sent_chars: int
     received_chars: int
+
+
+def shown_name(tool: Tool) -> str:
+    """A tool's name without anything that nobody sees."""
+    return visible(str(tool.get("name", "")))
 
 
 def definition_hash(tool: Tool) -> str:

@@ -45,6 +45,8 @@ class Link:
         statuses: Errors of HTTP by the id of the request that they answered.
         dropped: Ids of requests whose answer broke off on the way.
         expired: Ids of requests that a server refused unread, for it has forgotten the session.
+        ready: Set by the owner of the run when the server can be used.
+        shortcut: Whether the program was started without its launcher, so that a failure may be the shortcut's.
     """
 
     read: Incoming
@@ -56,3 +58,5 @@ class Link:
     statuses: dict[RequestId, str] = field(default_factory=dict["RequestId", str])
     dropped: set[RequestId] = field(default_factory=set["RequestId"])
     expired: set[RequestId] = field(default_factory=set["RequestId"])
+    ready: anyio.Event = field(default_factory=anyio.Event)
+    shortcut: bool = False

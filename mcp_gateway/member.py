@@ -81,7 +81,7 @@ class Member:
         self.runs.remove(run)
         if not isinstance(run.failure, StartFailed):
             self.failures = 0
-        elif not run.stop_reason:
+        elif not (run.stop_reason or run.failure.shortcut):
             self.failures += 1
             over = self.failures - _FAILURES
             pause = min(_PAUSE * 2**over, _LONGEST_PAUSE) if over >= 0 else 0.0

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from mcp_gateway.knowledge import Knowledge, Tool
+from mcp_gateway.errors import trust_command
+from mcp_gateway.knowledge import Knowledge, Tool, shown_name
 from mcp_gateway.registry import Entry
 from mcp_gateway.search import words
 from mcp_gateway.signature import notes, signature, summary
+from mcp_gateway.trust import MARK, counted_changes, is_changed
+from mcp_gateway.visible import visible
 
 CHARS_A_TOKEN = 3
 _LIST_CHARS = 1_500 * CHARS_A_TOKEN
@@ -53,14 +56,20 @@ class Line:
     def purpose(self) -> str:
         """What the server is for, as far as anybody has said."""
         known = self.knowledge or Knowledge()
-        return self.entry.description or " ".join(known.instructions.split()) or known.title
+        return self.entry.description or visible(" ".join(known.instructions.split()) or known.title)
 
     @property
     def status(self) -> str:
         """Its number of tools and its state, in parentheses, or empty."""
         count = counted(len(self.knowledge.tools), "tool") if self.knowledge else ""
-        parts = [part for part in (count, self.state, _cut(self.failure, 80)) if part]
+        changed = f"{self.changed} changed, not yet trusted" if self.changed else ""
+        parts = [part for part in (count, changed, self.state, _cut(self.failure, 80)) if part]
         return f" ({', '.join(parts)})" if parts else ""
+
+    @property
+    def changed(self) -> int:
+        """How much of what it says is not as it was trusted."""
+        return counted_changes(self.knowledge) if self.knowledge else 0
 
     @property
     def ready(self) -> bool:
@@ -160,19 +169,22 @@ def tool_list(name: str, knowledge: Knowledge, query: str = "", matching: Sequen
     head = [f'{name}: {counted(len(knowledge.tools), "tool")}. call_mcp_tool("{name}", tool, {{…}}) calls one.']
     if knowledge.tools_error:
         head.append(f"Its tools could not be listed ({knowledge.tools_error}); they can still be called by name.")
-    head += _instructions(knowledge.instructions)
+    head += _instructions(knowledge)
+    if counted_changes(knowledge):
+        head.append(f"What is marked as changed keeps its old words until a person has run: {trust_command(name)}")
     if query.strip() and not matching:
         head.append(f'No tool matches "{_cut(query, 80)}"; these are all.')
     budget = _LOAD_CHARS - _size(head)
     return "\n".join([*head, *_tools(name, knowledge.tools, matching, budget)])
 
 
-def _instructions(text: str) -> list[str]:
+def _instructions(knowledge: Knowledge) -> list[str]:
+    text, mark = visible(knowledge.instructions), f" {MARK}" if knowledge.words_changed else ""
     if not text.strip():
-        return []
+        return [f"Instructions:{mark}"] if mark else []
     rest = len(text) - _INSTRUCTIONS_CHARS
     cut = f"… [{rest} more characters]" if rest > 0 else ""
-    return [f"Instructions: {text[:_INSTRUCTIONS_CHARS].strip()}{cut}"]
+    return [f"Instructions{mark}: {text[:_INSTRUCTIONS_CHARS].strip()}{cut}"]
 
 
 def _tools(name: str, tools: Sequence[Tool], matching: Sequence[Tool], budget: int) -> list[str]:
@@ -197,12 +209,12 @@ def _tools(name: str, tools: Sequence[Tool], matching: Sequence[Tool], budget: i
 def _named(tools: Sequence[Tool], budget: int) -> list[str]:
     """All names, with as much of their summaries as fits; names alone, by their first words, where none does."""
     for chars in (100, 60, 30):
-        lines = [f"- {tool['name']}: {_cut(summary(tool), chars)}".rstrip(": ") for tool in tools]
+        lines = [f"- {shown_name(tool)}: {_cut(_summary(tool), chars)}".rstrip(": ") for tool in tools]
         if _size(lines) <= budget:
             return lines
     groups: dict[str, list[str]] = {}
-    for tool in tools:
-        groups.setdefault((words(str(tool["name"])) or [""])[0], []).append(str(tool["name"]))
+    for name in map(shown_name, tools):
+        groups.setdefault((words(name) or [""])[0], []).append(name)
     return [f"- {', '.join(names)}" for names in groups.values()]
 
 
@@ -211,8 +223,14 @@ def _size(lines: Iterable[str]) -> int:
 
 
 def _signed(tool: Tool) -> str:
-    text = " ".join(part for part in (summary(tool), _limits(tool)) if part)
+    text = _summary(tool)
     return f"{signature(tool)} — {text}" if text else signature(tool)
+
+
+def _summary(tool: Tool) -> str:
+    """What a tool is for, and what is to be said of it."""
+    mark = MARK if is_changed(tool) else ""
+    return " ".join(part for part in (mark, summary(tool), _limits(tool)) if part)
 
 
 def _limits(tool: Tool) -> str:
@@ -229,6 +247,9 @@ def _detailed(tool: Tool) -> str:
 def whole_tool(server: str, tool: Tool) -> str:
     """Everything that a model needs of one tool: its whole description and schema."""
     parts = [f"{server}.{signature(tool)}"]
+    if is_changed(tool):
+        why = "its new words are left out until a person has run"
+        parts.append(f"{MARK}: {why}: {trust_command(server, shown_name(tool))}")
     if description := str(tool.get("description") or "").strip():
         parts.append(description)
     if annotations := tool.get("annotations"):
@@ -238,7 +259,7 @@ def whole_tool(server: str, tool: Tool) -> str:
     for key, what in (("inputSchema", "Input schema"), ("outputSchema", "Output schema")):
         if key in tool:
             parts.append(f"{what}: {json.dumps(tool[key], ensure_ascii=False, separators=(',', ':'))}")
-    return "\n".join(parts)
+    return visible("\n".join(parts))
 
 
 def own_instructions(lines: Sequence[Line]) -> str:

@@ -15,8 +15,8 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from mcp_gateway import consent, logs
-from mcp_gateway.caller import Caller, Client, as_dict
+from mcp_gateway import logs
+from mcp_gateway.caller import Caller, Client
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import Registry, RegistryFile
 from mcp_gateway.connection import Connection, Surroundings
@@ -25,14 +25,14 @@ from mcp_gateway.errors import (
     ServerGone,
     ServerUnusable,
     StillStarting,
-    ToolDenied,
     UnknownServer,
     UnknownTool,
 )
 from mcp_gateway.knowledge import Call, Knowledge, Tool
 from mcp_gateway.learner import OnChange
 from mcp_gateway.member import Member, wait_for
-from mcp_gateway.policy import Policy, policy_of, repeatable
+from mcp_gateway.permissions import Permissions
+from mcp_gateway.policy import repeatable
 from mcp_gateway.registry import Entry, limits_of, time_limit
 from mcp_gateway.request import Request
 from mcp_gateway.results import chars, refused
@@ -90,6 +90,7 @@ class Pool:
         self._tasks: TaskGroup | None = None
         self._closing = False
         self.catalog = catalog or Catalog()
+        self._permissions = Permissions(settings, self.catalog)
 
     def __repr__(self) -> str:
         return f"<Pool {list(self._members.values())}>"
@@ -223,32 +224,23 @@ class Pool:
         member = self._members.get(self._key(entry, caller))
         running = next((run for run in (member.usable if member else ()) if run.settled.is_set()), None)
         if not fresh and running is None and known is not None and not known.tools_error:
-            return self._policy(entry).shown(known)
+            return self._permissions.shown(entry, known)
         run = running or await self._acquire(entry, caller)
         with run.used(caller):
             if running is not None:
                 await run.learner.relist_tools(again=fresh)
             if fresh:
                 await run.learnt()
-        return self._policy(entry).shown(run.knowledge)
+        return self._permissions.shown(entry, run.knowledge)
 
     def search(self, query: str, entries: Iterable[Entry]) -> list[tuple[str, Tool]]:
-        """Known tools of these entries that match, the best first, without those that are denied."""
-        asked = {entry.name: entry for entry in entries}
-        policies = {name: self._policy(entry) for name, entry in asked.items()}
-
-        def allowed(name: str, tool: Tool) -> bool:
-            return policies[name].verdict(tool).says != "deny"
-
-        return self.catalog.search(query, asked.values(), allowed)
-
-    def _policy(self, entry: Entry) -> Policy:
-        return policy_of(entry, self._settings)
+        """Known tools of these entries that match, the best first, as they may be shown."""
+        return self._permissions.search(query, entries)
 
     def known(self, entry: Entry) -> Knowledge | None:
         """What is known of a server without asking it."""
         known = self.catalog.recall(entry)
-        return self._policy(entry).shown(known) if known is not None else None
+        return self._permissions.shown(entry, known) if known is not None else None
 
     async def call(self, name: str, tool: str, build: Build, caller: Caller) -> dict[str, Any]:
         """Calls a tool; the result exactly as the server sent it.
@@ -302,35 +294,20 @@ class Pool:
     async def _send_once(self, name: str, build: Build, caller: Caller, tool: str) -> dict[str, Any]:
         entry = self.entry(name)
         _refuse_unusable(entry)
-        denied = self._policy(entry).denied(tool) if tool else None
-        if denied is not None:
-            raise ToolDenied(name, tool, denied.why)
+        if tool:
+            self._permissions.check_name(entry, tool)
         self._member(entry, caller).check_room()
         run = await self._acquire(entry, caller)
         with run.used(caller):
             definition = await self._find_tool(run, tool) if tool else None
-            request = build(run.knowledge)
+            request = build(self._permissions.trusted(entry, run.knowledge))
             if tool:
-                await self._permit(entry, definition or {"name": tool}, request)
+                await self._permissions.permit(entry, definition or {"name": tool}, request)
             try:
                 return await run.call(request)
             except ServerGone as exc:
                 exc.acted = exc.acted and not (request.harmless or repeatable(definition))
                 raise
-
-    async def _permit(self, entry: Entry, tool: Tool, request: Request) -> None:
-        """Let a call pass, where the policy and, if it says so, the user agree.
-
-        Raises:
-            ToolDenied: One of them does not.
-        """
-        verdict, name = self._policy(entry).verdict(tool), str(tool["name"])
-        if verdict.says == "deny":
-            raise ToolDenied(entry.name, name, verdict.why)
-        if verdict.says == "ask":
-            limit = limits_of(entry, self._settings).question
-            wanted = consent.Wanted(entry.name, name, as_dict(request.params.get("arguments")), verdict.why)
-            await consent.obtain(wanted, request.caller, limit)
 
     async def hold(self, name: str, caller: Caller) -> Connection:
         """A run of the server that is ready, for who looks after it himself.
@@ -343,19 +320,19 @@ class Pool:
         return await self._acquire(entry, caller)
 
     async def _find_tool(self, run: Connection, name: str) -> Mapping[str, Any] | None:
-        """The definition of a tool; the server is asked again before a name counts as unknown.
+        """The definition of a tool as it may be shown; the server is asked again before a name counts as unknown.
 
         Raises:
             UnknownTool: The server lists its tools, and this is none of them.
         """
-        knowledge = run.knowledge
+        knowledge = self._permissions.trusted(run.entry, run.knowledge)
         tool = knowledge.tool(name)
         if tool is None and not knowledge.tools_error:
             await run.learner.relist_tools(again=True)
-            knowledge = run.knowledge
+            knowledge = self._permissions.trusted(run.entry, run.knowledge)
             tool = knowledge.tool(name)
         if tool is None and knowledge.tools and not knowledge.tools_error:
-            names = self._policy(run.entry).shown(knowledge).names
+            names = self._permissions.shown(run.entry, knowledge).names
             raise UnknownTool(run.entry.name, name, near_names(name, names))
         return tool
 
@@ -381,8 +358,8 @@ class Pool:
             if run.usable and run.settled.is_set():
                 self._member(entry, caller).failures = 0
                 return run
-            if joined and run.failure is not None and not run.stop_reason and not self._member(entry, caller).usable:
-                raise run.failure
+            if joined and run.gave_up and not self._member(entry, caller).usable:
+                raise run.gave_up
             entry = self.entry(entry.name)
             _refuse_unusable(entry)
 

@@ -54,6 +54,8 @@ def _none_is(empty: Callable[[], object]) -> BeforeValidator:
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 Kind = Literal["stdio", "http", "sse"]
+Pinning = Literal["warn", "block", "off"]
+"""What becomes of a tool that is not as it was when it was first seen: shown as such, refused too, or nothing."""
 
 
 class ToolPolicy(BaseModel):
@@ -118,6 +120,7 @@ class EntryConfig(BaseModel):
     shared: bool = False
     auth: Annotated[AuthConfig | None, BeforeValidator(_as_auth)] = None
     tools: ToolPolicy = ToolPolicy()
+    pin: Pinning = "warn"
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Entry:
         url, headers, auth: A server over HTTP, and how to log in there.
         shared: Whether several clients of one gateway use the same processes.
         tools, everywhere: Globs over tools: the entry's own, and those for all servers.
+        pin: What becomes of tools that have changed.
         lacks: Variables that are not set; the server is tried all the same.
         refused: Why it cannot be started, as the end of a sentence; empty if it can.
         secrets: Values to be replaced wherever the gateway writes text of its own, with their names.
@@ -156,6 +160,7 @@ class Entry:
     auth: AuthConfig | None = None
     tools: ToolPolicy = field(default_factory=ToolPolicy)
     everywhere: ToolPolicy = field(default_factory=ToolPolicy)
+    pin: Pinning = "warn"
     lacks: tuple[str, ...] = ()
     refused: str = ""
     secrets: tuple[Secret, ...] = field(default=(), repr=False)
@@ -338,6 +343,7 @@ def _expand(name: str, config: EntryConfig, variables: Mapping[str, str]) -> Ent
         shared=config.shared,
         auth=auth,
         tools=config.tools,
+        pin=config.pin,
         lacks=_unique([*missing, *left_out]),
         refused=_lacking(missing) or _refusal(kind, command, url, unknown) or _bad_headers(headers) or _bad_auth(auth),
         secrets=tuple(sorted(set(expansion.secrets))),

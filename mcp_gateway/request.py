@@ -16,10 +16,20 @@ from mcp.shared.inbound import (
     mcp_param_headers,
     x_mcp_header_map,
 )
+from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    CLIENT_INFO_META_KEY,
+    LOG_LEVEL_META_KEY,
+    PROTOCOL_VERSION_META_KEY,
+    Implementation,
+)
 
+from mcp_gateway import __version__
 from mcp_gateway.caller import Caller, Json
 
 CALL = "tools/call"
+CLIENT_INFO = Implementation(name="claude-mcp-gateway", version=__version__)
+_CLIENT_INFO = CLIENT_INFO.model_dump(by_alias=True, exclude_none=True)
 
 _NOUNS = {CALL: ("tool", "name"), "prompts/get": ("prompt", "name"), "resources/read": ("resource", "uri")}
 
@@ -61,6 +71,17 @@ class Request:
             arguments = cast("Json", self.params.get("arguments") or {})
             headers.update(mcp_param_headers(x_mcp_header_map(self.schema), arguments))
         return headers
+
+
+def envelope(caller: Caller, version: str) -> dict[str, Any]:
+    """What every request to a 2026-07-28 server carries."""
+    envelope: dict[str, Any] = {
+        PROTOCOL_VERSION_META_KEY: version,
+        CLIENT_INFO_META_KEY: _CLIENT_INFO,
+        CLIENT_CAPABILITIES_META_KEY: caller.client.capabilities,
+    }
+    level = caller.log_level or caller.client.log_level
+    return {**envelope, LOG_LEVEL_META_KEY: level} if level else envelope
 
 
 class Clock:

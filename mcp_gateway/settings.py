@@ -55,6 +55,8 @@ class Settings(BaseModel):
     """`destructive`: the user is asked before each call of a tool that is not declared to be read-only."""
     read_only: bool = False
     """Whether only tools that are declared to be read-only may be called."""
+    shortcuts: bool = True
+    """Whether what `npx` and `uvx` end up running is started directly from the second time on."""
     http_token: Annotated[str, Field(repr=False)] = ""
     """What clients of `serve --http` have to send as a bearer token; needed beyond loopback."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"

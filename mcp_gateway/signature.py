@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import unquote
 
+from mcp_gateway.knowledge import shown_name
+from mcp_gateway.visible import visible
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _MAX_NODES = 400
 """Schemas looked at for one signature; references can make a small schema grow without end."""
@@ -30,13 +33,13 @@ Schema = Mapping[str, Any]
 def signature(tool: Mapping[str, Any]) -> str:
     """The tool as one line: its name and its parameters with their types."""
     schema = _object(tool.get("inputSchema"))
-    line = _CONTROL.sub(" ", f"{tool.get('name', '')}({_Printer(schema).parameters()})")
+    line = f"{shown_name(tool)}({visible(_CONTROL.sub(' ', _Printer(schema).parameters()))})"
     return line if len(line) <= _MAX_CHARS else line[: _MAX_CHARS - 2] + "…)"
 
 
 def summary(tool: Mapping[str, Any]) -> str:
     """The first sentence of the tool's description, on one line."""
-    text = " ".join(str(tool.get("description") or tool.get("title") or "").split())
+    text = visible(" ".join(str(tool.get("description") or tool.get("title") or "").split()))
     ends = (text.find(stop, _SHORTEST_SENTENCE) for stop in (". ", "! ", "? "))
     end = min((at for at in ends if at >= 0), default=len(text))
     first = text[: end + 1].rstrip(".")
@@ -50,7 +53,7 @@ def notes(tool: Mapping[str, Any]) -> list[str]:
     for name, schema in properties.items():
         text = " ".join(str(_object(schema).get("description") or "").split())
         if text:
-            lines.append(f"{name}: {text}")
+            lines.append(visible(f"{name}: {text}"))
     return lines
 
 

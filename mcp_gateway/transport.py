@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -16,9 +17,11 @@ import anyio.lowlevel
 from anyio.abc import ByteReceiveStream
 
 from mcp_gateway import logs
+from mcp_gateway.catalog import Catalog
 from mcp_gateway.docker import container_of
 from mcp_gateway.environment import child_environment, find_command, why_not_found
 from mcp_gateway.errors import StartFailed
+from mcp_gateway.launcher import Launchers
 from mcp_gateway.link import Link
 from mcp_gateway.process import Child, Command, Guard
 from mcp_gateway.registry import Entry
@@ -40,12 +43,21 @@ Connect = Callable[[Entry], AbstractAsyncContextManager[Link]]
 class Connector:
     """Opens links; the seam that tests replace."""
 
-    def __init__(self, home: Path, environ: Mapping[str, str], redact: Redactor) -> None:
-        """Keep what all children share: the log folder, the environment, the guard."""
+    def __init__(
+        self,
+        home: Path,
+        environ: Mapping[str, str],
+        redact: Redactor,
+        catalog: Catalog | None = None,
+        *,
+        shortcuts: bool = True,
+    ) -> None:
+        """Keep what all children share: the log folder, the environment, the guard, the shortcuts in `catalog`."""
         self._home = home
         self._environ = environ
         self._redact = redact
         self._guard = Guard()
+        self._launchers = Launchers(catalog or Catalog(), self._guard, enabled=shortcuts)
 
     def __call__(self, entry: Entry) -> AbstractAsyncContextManager[Link]:
         """A way to the entry's server, not yet open."""
@@ -70,13 +82,14 @@ class Connector:
                 self._guard.at_last(container.removal_line())
         log = logs.ServerLog(self._home, entry.name, self._redact)
         try:
-            child = await _start(entry, command, self._guard)
+            child, shortcut = await self._started(entry, command)
             end = _End(child)
-            link, drained = _link(child, log, end), anyio.Event()
+            link, drained = replace(_link(child, log, end), shortcut=shortcut), anyio.Event()
             async with anyio.create_task_group() as tasks:
                 try:
                     tasks.start_soon(_drain, child.stderr, log, drained)
                     tasks.start_soon(_watch, child, link)
+                    tasks.start_soon(self._keep_short, entry, command, child, link)
                     yield link
                 finally:
                     with anyio.CancelScope(shield=True):
@@ -86,9 +99,31 @@ class Connector:
                             await container.remove()
                         with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
                             await drained.wait()
+                    if shortcut and not link.ready.is_set():
+                        self._launchers.forget(entry)
                     tasks.cancel_scope.cancel()
         finally:
             log.close()
+
+    async def _started(self, entry: Entry, command: Command) -> tuple[Child, bool]:
+        """A child, and whether it was started without its launcher."""
+        shorter = self._launchers.shorter(entry, command)
+        if shorter is not None:
+            try:
+                return await _start(entry, shorter, self._guard), True
+            except StartFailed:
+                self._launchers.forget(entry)
+        return await _start(entry, command, self._guard), False
+
+    async def _keep_short(self, entry: Entry, command: Command, child: Child, link: Link) -> None:
+        """Keep the way around the launcher up to date, once the server is ready; a failure costs nothing but that."""
+        await link.ready.wait()
+        try:
+            if not link.shortcut:
+                await self._launchers.learn(entry, command, child.pid)
+            await self._launchers.look(entry, command)
+        except (OSError, ValueError) as exc:
+            logger.info("%s: no shortcut around its launcher: %s", entry.name, exc)
 
 
 def prepare(entry: Entry, environ: Mapping[str, str]) -> Command:

@@ -10,17 +10,18 @@ from typing import Any
 
 import anyio
 import pytest
-from installed import npm, pypi, sdk_1, suite
+from installed import npm, pypi, sdk_1, suite, uv
 from mcp import Client
 from support import Entries, Liveness, Running, Start, gateway_module, write_config
 
+from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import RegistryFile
 from mcp_gateway.pool import Pool
 from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
 from mcp_gateway.transport import Connector
 
-__all__ = ["npm", "pypi", "sdk_1", "suite"]  # fixtures that others have made
+__all__ = ["npm", "pypi", "sdk_1", "suite", "uv"]  # fixtures that others have made
 
 
 @pytest.fixture
@@ -54,8 +55,9 @@ def start(tmp_path: Path) -> Start:
         variables = dict(os.environ) if environ is None else environ
         registry = RegistryFile({}, config, [tmp_path / ".env"], lambda: variables)
         chosen = Settings.model_validate({"home": tmp_path, **settings})
-        connector = Connector(tmp_path, variables, redact)
-        made = gateway_module.Gateway(chosen, Pool(registry, connector, chosen, redact), redact)
+        catalog = Catalog(tmp_path / "catalog.sqlite3", redact.known)
+        connector = Connector(tmp_path, variables, redact, catalog, shortcuts=chosen.shortcuts)
+        made = gateway_module.Gateway(chosen, Pool(registry, connector, chosen, redact, catalog), redact)
         async with made, Client(gateway_module.build(made), mode=mode, **callbacks) as client:
             with anyio.fail_after(60):
                 yield Running(client, made, config)

@@ -20,6 +20,7 @@ PYPI_PACKAGES = ("mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19")
 SUITE = ("@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22.23.3")
 """The official conformance suite, and the Node.js that it needs."""
 SDK_1 = ("mcp==1.30.0",)
+UV = ("uv==0.13.9",)
 KEPT = PROJECT / ".venv" / "real"
 
 
@@ -70,6 +71,12 @@ def suite() -> list[str]:
 def pypi() -> str:
     """A Python with the servers from PyPI."""
     return python_with("pypi", PYPI_PACKAGES)
+
+
+@pytest.fixture(scope="session")
+def uv() -> Path:
+    """The folder with `uvx`."""
+    return Path(python_with("uv", UV)).parent
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,12 @@ import pytest
 from support import PROJECT
 
 ORDER = [
-    "errors", "secrets", "settings", "registry", "caller", "config", "words", "signature", "search", "questions",
-    "consent", "knowledge", "database", "catalog", "policy", "stats", "arguments", "results", "store", "menu", "logs",
-    "environment", "process", "docker", "wire", "link", "tokens", "oauth", "remote", "transport", "negotiation",
-    "request", "listing", "learner", "peer", "conversation", "connection", "member", "pool", "builtin", "relay",
-    "offers", "parking", "audience", "door", "host", "address", "web", "browser", "cli", "gateway",
+    "errors", "visible", "secrets", "settings", "registry", "caller", "config", "knowledge", "trust", "shortcuts",
+    "words", "signature", "search", "questions", "consent", "database", "catalog", "policy", "stats", "arguments",
+    "results", "store", "menu", "logs", "environment", "process", "launcher", "docker", "wire", "link", "tokens",
+    "oauth", "remote", "transport", "negotiation", "request", "permissions", "listing", "learner", "peer",
+    "conversation", "connection", "member", "pool", "builtin", "relay", "offers", "parking", "audience", "door",
+    "host", "address", "web", "browser", "review", "checkup", "cli", "gateway",
 ]  # fmt: skip
 """Each module imports only modules that stand before it."""
 

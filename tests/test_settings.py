@@ -15,7 +15,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
     given = {
         "home": "/h", "config": "/c.json", "init_timeout": "1.5", "start_limit": "2", "operation_timeout": "3",
         "question_timeout": "4", "idle_timeout": "0", "max_result_chars": "5", "http_token": "t",
-        "ask": "Destructive", "read_only": "1", "log_level": "debug",
+        "ask": "Destructive", "read_only": "1", "shortcuts": "0", "log_level": "debug",
     }  # fmt: skip
     settings = Settings.load({variable_of(name): value for name, value in given.items()})
     assert settings.problems == ()
@@ -23,7 +23,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "home": Path("/h"), "config": Path("/c.json"), "init_timeout": 1.5, "start_limit": 2.0,
         "operation_timeout": 3.0, "question_timeout": 4.0, "idle_timeout": 0.0,
         "max_result_chars": 5, "http_token": "t",
-        "ask": "destructive", "read_only": True, "log_level": "DEBUG",
+        "ask": "destructive", "read_only": True, "shortcuts": False, "log_level": "DEBUG",
     }  # fmt: skip
 
 
