@@ -27,7 +27,10 @@ from mcp_gateway.pool import Pool
 logger = logging.getLogger(logs.LOGGER)
 
 _RENEW_SECONDS = 5.0
-"""Between the end of a server's run and the next try to subscribe."""
+"""Between the end of a server's run and the next try to subscribe; twice as long after each that did not last."""
+_LONGEST_PAUSE = 300.0
+_LASTING = 60.0
+"""Seconds after which a subscription counts as one that works."""
 _SUBSCRIBE_LIMIT = 15.0
 """Seconds for a server to take a subscription, of several that a client asks for at once."""
 _MOST_SUBSCRIPTIONS = 1_000
@@ -204,8 +207,9 @@ class Audience:
         self, listener: Listener, server: str, uri: str, caller: Caller, status: TaskStatus[GatewayError | None]
     ) -> None:
         """The task of one subscription."""
-        began = False
+        began, pause = False, _RENEW_SECONDS
         while True:
+            since = anyio.current_time()
             try:
                 run = await self._pool.hold(server, caller)
                 with run.used():
@@ -226,7 +230,9 @@ class Audience:
                 if not began:
                     raise
             caller = Caller(listener.client)
-            await anyio.sleep(_RENEW_SECONDS)
+            await anyio.sleep(pause)
+            lasted = anyio.current_time() - since >= _LASTING + pause
+            pause = _RENEW_SECONDS if lasted else min(2 * pause, _LONGEST_PAUSE)
 
 
 async def _within(scope: anyio.CancelScope, work: Callable[[], Any]) -> None:

@@ -24,7 +24,7 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND
 from pydantic import ValidationError
 
-from mcp_gateway import logs
+from mcp_gateway import logs, pulse
 from mcp_gateway.caller import Caller, Client, Json
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.conversation import Conversation
@@ -42,6 +42,7 @@ from mcp_gateway.learner import Learner, OnChange, following
 from mcp_gateway.link import Link
 from mcp_gateway.negotiation import negotiate
 from mcp_gateway.peer import Peer
+from mcp_gateway.pulse import Pulse
 from mcp_gateway.registry import Entry, Limits
 from mcp_gateway.request import CLIENT_INFO, Request, envelope
 from mcp_gateway.settings import forever_if_zero
@@ -105,6 +106,7 @@ class Connection:
         self._session: ClientSession | None = None
         self._tasks: TaskGroup | None = None
         self._ids = itertools.count(1_000_000)
+        self._pulse = Pulse(self._ping, self.stop)
 
     def __repr__(self) -> str:
         return f"<Connection {self.entry.name} {self.state}>"
@@ -233,13 +235,15 @@ class Connection:
         if progress is not None:
             opts["on_progress"] = progress
         try:
-            with self._talk.timed(self.limits.operation.seconds):
+            with self._talk.timed(self.limits.operation.seconds), self._pulse.expected(request_id):
                 result = await self._send(request, opts)
                 await self._talk.delivered()
                 return result
             self._tell_cancelled(request_id, "timed out")
         except anyio.get_cancelled_exc_class():
             self._tell_cancelled(request_id, "the client gave up")
+            if self._tasks is not None:
+                self._tasks.start_soon(self._pulse.check_later)
             raise
         except MCPError as exc:
             if exc.code == CONNECTION_CLOSED and self._link is not None and request_id in self._link.dropped:
@@ -249,7 +253,17 @@ class Connection:
             raise self._refusal(request_id, exc) from exc
         finally:
             self._forget(request_id)
-        raise CallTimedOut(self.entry.name, request.what, self.limits.operation.source)
+        alive = await self._pulse.beats(pulse.AFTER_TIMEOUT)
+        raise CallTimedOut(self.entry.name, request.what, self.limits.operation.source, hangs=not alive)
+
+    async def _ping(self) -> None:
+        """Ask what every server can answer."""
+        request_id = next(self._ids)
+        try:
+            method = "ping" if self.era == "handshake" else "server/discover"
+            await self._send(Request(method, {}, Caller(self.client)), {"request_id": request_id})
+        finally:
+            self._forget(request_id)
 
     async def _send(self, request: Request, opts: CallOptions) -> dict[str, Any]:
         """Sends a request past the SDK's typed layer, so that the answer is neither parsed twice nor refused."""

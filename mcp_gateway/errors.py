@@ -184,16 +184,21 @@ class StartPaused(GatewayError):
 
 @dataclass(eq=False)
 class CallTimedOut(GatewayError):
-    """The child did not answer in time and was told to stop; it stays usable."""
+    """The child did not answer in time and was told to cancel the call.
+
+    `hangs`: it answered nothing else either, and was stopped.
+    """
 
     server: str
     what: str
     limit: str
+    hangs: bool = False
 
     def __str__(self) -> str:
+        hangs = "it answered nothing else either, and the next call starts it afresh"
         return (
-            f'{self.what} of "{self.server}" did not answer in time ({self.limit}). '
-            "The call was cancelled and may have acted in part; the server stays usable. "
+            f'{self.what} of "{self.server}" did not answer in time ({self.limit}). The call was cancelled and may '
+            f"have acted in part; {hangs if self.hangs else 'the server stays usable'}. "
             "Ask for less at once, or raise that limit."
         )
 

@@ -80,7 +80,7 @@ class Launchers:
         launch, shortcut = self._launch(entry), self._catalog.shortcut(entry)
         if launch is None or shortcut is None or not _may_change(launch, shortcut):
             return
-        if time.time() - shortcut.looked_at < LOOK_EVERY:
+        if abs(time.time() - shortcut.looked_at) < LOOK_EVERY:  # a clock may have been set back
             return
         with anyio.move_on_after(_LOOK_LIMIT):
             newer = await self._newer(launch, shortcut, command)

@@ -19,6 +19,8 @@ logger = logging.getLogger(logs.LOGGER)
 _LIST_LIMIT = 10.0
 """Seconds for the whole list; a server that cannot list its tools can still be called."""
 _MAX_PAGES = 500
+_MAX_CHARS = 20_000_000
+"""Of JSON in one list; the longest seen from a real server has 0.4 million."""
 
 SendPage = Callable[[str, Mapping[str, Any]], Awaitable[dict[str, Any]]]
 """Sends one request for a page: method, parameters."""
@@ -66,8 +68,14 @@ async def list_all(kind: Kind, send: SendPage) -> tuple[tuple[Item, ...], str]:
     error = ""
     try:
         with anyio.fail_after(_LIST_LIMIT):
+            room = _MAX_CHARS
             async for page in _pages(kind, send):
-                items.extend(_items_of(kind, page))
+                found = _items_of(kind, page)
+                room -= sum(len(str(item)) for item in found)
+                if room < 0:
+                    error = f"its list is longer than {_MAX_CHARS:,} characters; what came first is known"
+                    break
+                items.extend(found)
     except MCPError as exc:
         if exc.code == CONNECTION_CLOSED:
             raise

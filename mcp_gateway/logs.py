@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -44,14 +45,22 @@ class _RedactingFormatter(logging.Formatter):
 class _SharedFileHandler(RotatingFileHandler):
     """Two gateways may write one file: where the other has it open, rotation waits for a better time."""
 
+    told = False
+    """Whether a person was told that a log cannot be written."""
+
     def doRollover(self) -> None:  # noqa: N802 - the base class names it
         try:
             super().doRollover()
         except OSError:
             self.stream = self.stream or self._open()
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class names it
-        """A full disk costs lines of the log and nothing else."""
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the base class names them
+        """A full disk costs lines of the log, and one on stderr; what waits to be written is let go."""
+        with suppress(OSError):
+            self.close()
+        if not _SharedFileHandler.told:
+            _SharedFileHandler.told = True
+            sys.stderr.write(f"mcp gateway: {self.baseFilename} cannot be written now; going on without a log\n")
 
 
 def _open_file(file: Path) -> logging.Handler | None:

@@ -29,6 +29,7 @@ from pydantic import AnyUrl
 
 from mcp_gateway import logs
 from mcp_gateway.registry import AuthConfig, Entry
+from mcp_gateway.secrets import Redactor
 from mcp_gateway.tokens import TokenFile
 
 logger = logging.getLogger(logs.LOGGER)
@@ -46,11 +47,11 @@ _UNAUTHORIZED = 401
 Flow = AsyncGenerator[httpx2.Request, httpx2.Response]
 
 
-def auth_for(entry: Entry, home: Path) -> httpx2.Auth | None:
+def auth_for(entry: Entry, home: Path, redact: Redactor) -> httpx2.Auth | None:
     """What adds credentials to the requests to a server, as soon as somebody has logged in; None where nobody can."""
     if entry.auth is not None and entry.auth.type == "client_credentials":
         return machine(entry.url, entry.auth)
-    return Stored(entry, TokenFile(home, entry.url)) if entry.login else None
+    return Stored(entry, TokenFile(home, entry.url), redact) if entry.login else None
 
 
 def recall(context: OAuthContext, storage: TokenFile) -> None:
@@ -95,11 +96,12 @@ def registered(auth: AuthConfig | None, redirect_uri: str) -> OAuthClientInforma
 class Stored(OAuthClientProvider):
     """Uses and refreshes the tokens of a log-in, and never asks anybody."""
 
-    def __init__(self, entry: Entry, storage: TokenFile) -> None:
-        """Nothing is read before the first request."""
+    def __init__(self, entry: Entry, storage: TokenFile, redact: Redactor | None = None) -> None:
+        """Nothing is read before the first request; `redact` learns each token."""
         metadata = client_metadata(entry.auth, "http://127.0.0.1/callback")
         super().__init__(entry.url, metadata, storage, client_metadata_url=published(entry.auth))
         self._storage = storage
+        self._redact = redact or Redactor()
         self._loaded = 0
         self._failed_at = -_AGAIN_SECONDS
         storage.context = self.context
@@ -134,7 +136,11 @@ class Stored(OAuthClientProvider):
         if not self.context.is_token_valid() or self.context.current_tokens is None:
             return ""
         self._add_auth_header(request)
-        return self.context.current_tokens.access_token
+        tokens = self.context.current_tokens
+        if not self._redact.knows(tokens.access_token):
+            known = {"access_token": tokens.access_token, "refresh_token": tokens.refresh_token or ""}
+            self._redact.learn((value, name) for name, value in known.items())
+        return tokens.access_token
 
     async def _refreshed(self, refused: str = "") -> bool:
         """Whether there is another token than the refused one now; one gateway alone asks for it."""

@@ -40,6 +40,7 @@ while read -r sign group; do
   case $sign in
     !) last="$last
 $group" ;;
+    ~) last=$(printf '%s\\n' "$last" | grep -vxF -- "$group") ;;
     +) groups="$groups $group" ;;
     -) kept=
        for known in $groups; do [ "$known" = "$group" ] || kept="$kept $known"; done
@@ -96,6 +97,10 @@ class Guard:
     def at_last(self, line: str) -> None:
         """Have a line of shell run as well, where the gateway has left something behind."""
         self._say("!", line)
+
+    def not_any_more(self, line: str) -> None:
+        """What that line was for is done."""
+        self._say("~", line)
 
     def close(self) -> None:
         """End the guard and wait for it."""

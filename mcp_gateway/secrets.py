@@ -77,6 +77,10 @@ class Redactor:
             longest_first = sorted(self._names, key=len, reverse=True)
             self._pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")
 
+    def knows(self, value: str) -> bool:
+        """Whether a value is one of those that are replaced."""
+        return value in self._names
+
     def known(self, text: str) -> str:
         """The text with `[NAME]` in place of each known value, and nothing else changed."""
         if self._pattern is None:

@@ -18,7 +18,7 @@ from anyio.abc import ByteReceiveStream
 
 from mcp_gateway import logs
 from mcp_gateway.catalog import Catalog
-from mcp_gateway.docker import container_of
+from mcp_gateway.docker import Container, container_of
 from mcp_gateway.environment import child_environment, find_command, why_not_found
 from mcp_gateway.errors import StartFailed
 from mcp_gateway.launcher import Launchers
@@ -66,7 +66,7 @@ class Connector:
         from mcp_gateway import remote  # noqa: PLC0415 - a gateway without servers over HTTP need not load it
         from mcp_gateway.oauth import auth_for  # noqa: PLC0415 - the same
 
-        return remote.connect(entry, auth_for(entry, self._home))
+        return remote.connect(entry, auth_for(entry, self._home, self._redact))
 
     def close(self) -> None:
         """Give back what all children share."""
@@ -95,8 +95,7 @@ class Connector:
                     with anyio.CancelScope(shield=True):
                         await end.note(link)
                         await child.stop()
-                        if container is not None and container.ours and child.returncode != 0:
-                            await container.remove()
+                        await self._remove(container, child)
                         with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
                             await drained.wait()
                     if shortcut and not link.ready.is_set():
@@ -104,6 +103,13 @@ class Connector:
                     tasks.cancel_scope.cancel()
         finally:
             log.close()
+
+    async def _remove(self, container: Container | None, child: Child) -> None:
+        """Leave no container behind a client that was killed; one that ended well has removed it."""
+        if container is not None and container.ours:
+            if child.returncode != 0:
+                await container.remove()
+            self._guard.not_any_more(container.removal_line())
 
     async def _started(self, entry: Entry, command: Command) -> tuple[Child, bool]:
         """A child, and whether it was started without its launcher."""

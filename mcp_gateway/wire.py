@@ -30,7 +30,7 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-MAX_LINE_BYTES = 256 << 20
+MAX_LINE_BYTES = 64 << 20
 """A longer line ends the connection; the longest answer seen from a real server has 0.4 MB."""
 _MAX_OPEN_REQUESTS = 100
 """Requests of a peer that may wait for their answers; one that reads none of them must not fill the memory."""

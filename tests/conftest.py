@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from hosting import host
 from installed import npm, pypi, sdk_1, suite, uv
 from mcp import Client
 from support import Entries, Liveness, Running, Start, gateway_module, write_config
@@ -21,7 +22,7 @@ from mcp_gateway.secrets import Redactor
 from mcp_gateway.settings import Settings
 from mcp_gateway.transport import Connector
 
-__all__ = ["npm", "pypi", "sdk_1", "suite", "uv"]  # fixtures that others have made
+__all__ = ["host", "npm", "pypi", "sdk_1", "suite", "uv"]  # fixtures that others have made
 
 
 @pytest.fixture

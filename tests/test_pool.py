@@ -433,11 +433,54 @@ async def test_an_instance_that_cannot_start_leaves_the_work_to_the_one_that_run
                 tasks.start_soon(running.text, "alone", "work")
 
 
-async def test_a_call_to_a_stopped_child_times_out_and_the_end_is_not_held_up(start: Start) -> None:
+@pytest.mark.parametrize("size", [10, 3_000_000])
+async def test_a_call_to_a_child_that_answers_nothing_any_more_times_out_and_the_next_starts_it_afresh(
+    start: Start, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("mcp_gateway.pulse.AFTER_TIMEOUT", 0.2)
     async with start({"kind": child("friendly")}, operation_timeout=0.3) as running:
-        os.kill(await pid(running), signal.SIGSTOP)
-        for size in (10, 3_000_000):
-            assert "did not answer in time" in await running.error("kind", "echo", {"text": "x" * size})
+        first = await pid(running)
+        os.kill(first, signal.SIGSTOP)
+        failure = await running.error("kind", "echo", {"text": "x" * size})
+        assert "did not answer in time (GATEWAY_OPERATION_TIMEOUT=0.3)" in failure
+        assert "it answered nothing else either, and the next call starts it afresh" in failure
+        assert await pid(running) != first
+
+
+async def test_a_call_that_times_out_leaves_a_child_that_lives_alone(start: Start) -> None:
+    async with start({"kind": child("friendly")}, operation_timeout=0.3) as running:
+        first = await pid(running)
+        assert "the server stays usable" in await running.error("kind", "slow", {"seconds": 60})
+        assert await pid(running) == first
+
+
+async def test_a_child_that_hangs_is_found_out_when_a_call_is_given_up(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_gateway.pulse.AFTER_CANCEL", 0.2)
+    async with start({"kind": child("friendly")}) as running:
+        first = await pid(running)
+        os.kill(first, signal.SIGSTOP)
+        with anyio.move_on_after(0.2):
+            await running.call("kind", "where")
+        while running.pool.state("kind") == "running":
+            await anyio.sleep(0.01)
+        assert await pid(running) != first
+
+
+async def test_a_child_that_may_be_busy_with_another_call_is_not_stopped(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_gateway.pulse.AFTER_TIMEOUT", 0.1)
+    async with start({"kind": child("friendly")}, operation_timeout=0.5) as running, anyio.create_task_group() as tasks:
+        first = await pid(running)
+        tasks.start_soon(running.call, "kind", "slow")
+        await anyio.sleep(0.3)
+        os.kill(first, signal.SIGSTOP)
+        tasks.start_soon(running.call, "kind", "where")
+        while running.pool.runs_of(Client())[0].in_flight == 2:
+            await anyio.sleep(0.01)
+        assert running.pool.state("kind") == "running"
 
 
 async def test_a_server_with_too_many_calls_answers_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
