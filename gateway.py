@@ -30,7 +30,7 @@ from mcp_types import (
     ToolAnnotations,
 )
 
-from mcp_gateway import __version__, builtin, host, logs, menu, results
+from mcp_gateway import __version__, builtin, host, logs, menu, private, results
 from mcp_gateway.address import Address, listen
 from mcp_gateway.arguments import as_object, diagnosis, repair, schema_of
 from mcp_gateway.audience import Audience
@@ -327,6 +327,8 @@ def _tool(name: str, settings: Settings) -> Tool:
 def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gateway:
     """A gateway with everything that it is made of; nothing runs yet."""
     redact = Redactor()
+    if "home" not in settings.model_fields_set:
+        private.close_to_others(settings.home)
     logs.set_up(settings.home, settings.log_level, redact)
     dotenv = dotenv_files(PROJECT, settings.home)
     registry = RegistryFile(

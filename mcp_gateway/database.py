@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from mcp_gateway import search
+from mcp_gateway import private, search
 from mcp_gateway.caller import as_dict
 from mcp_gateway.knowledge import Call, Era, Knowledge, Tool, definition_hash
 from mcp_gateway.registry import Entry
@@ -34,6 +34,10 @@ _MOST_HITS = 12
 _KEPT_CALLS = 100_000
 _KEPT_FINGERPRINTS = 3
 """Of one server: gateways of several projects may know it with different variables set."""
+_KEPT_SERVERS = 500
+"""Of all names: those of servers that nobody has any more must not be kept for ever."""
+_MOST_PAGES = 100_000
+"""Of 4 KB; beyond them the file counts as full."""
 _KEPT_PINS = 20
 """Fingerprints of one server whose pins are kept, for trust must not end with what is known."""
 
@@ -92,14 +96,12 @@ def open_db(file: Path | None) -> sqlite3.Connection:
     """Opens the file, or memory where there is none; a file that cannot be written is opened to read."""
     if file is None:
         return _prepared(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private.make_folder(file.parent)
     try:
-        db = _prepared(sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False))
-    except sqlite3.OperationalError:
+        private.make_file(file)
+        return _prepared(sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False))
+    except (sqlite3.OperationalError, OSError):
         return _open_to_read(file)
-    with suppress(OSError):
-        file.chmod(0o600)
-    return db
 
 
 def _open_to_read(file: Path) -> sqlite3.Connection:
@@ -123,6 +125,7 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
     try:
         _use_wal(db)
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
         if _version(db) < _VERSION:
             db.execute("BEGIN IMMEDIATE")  # another gateway may be doing the same
             steps = {0: _SCHEMA, 1: _SINCE_VERSION_1, 2: _SINCE_VERSION_2}.get(_version(db), "")
@@ -232,10 +235,9 @@ def _delete_tools(db: sqlite3.Connection, key: tuple[str, str]) -> None:
 
 
 def _forget_old(db: sqlite3.Connection, name: str) -> None:
-    old = db.execute(
-        "SELECT name, fingerprint FROM servers WHERE name = ? ORDER BY seen DESC LIMIT -1 OFFSET ?",
-        (name, _KEPT_FINGERPRINTS),
-    ).fetchall()
+    of_one = "SELECT name, fingerprint FROM servers WHERE name = ? ORDER BY seen DESC LIMIT -1 OFFSET ?"
+    of_all = "SELECT name, fingerprint FROM servers ORDER BY seen DESC LIMIT -1 OFFSET ?"
+    old = [*db.execute(of_one, (name, _KEPT_FINGERPRINTS)), *db.execute(of_all, (_KEPT_SERVERS,))]
     for key in old:
         _delete_tools(db, key)
         db.execute("DELETE FROM servers WHERE (name, fingerprint) = (?, ?)", key)

@@ -15,9 +15,11 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from mcp_gateway import private
 from mcp_gateway.secrets import Redactor
 
 LOGGER = "mcp_gateway"
@@ -48,6 +50,10 @@ class _SharedFileHandler(RotatingFileHandler):
     told = False
     """Whether a person was told that a log cannot be written."""
 
+    def _open(self) -> TextIOWrapper:
+        mode, encoding, errors = self.mode, self.encoding, self.errors
+        return open(self.baseFilename, mode, encoding=encoding, errors=errors, opener=private.opener)  # type: ignore[return-value]
+
     def doRollover(self) -> None:  # noqa: N802 - the base class names it
         try:
             super().doRollover()
@@ -65,7 +71,7 @@ class _SharedFileHandler(RotatingFileHandler):
 
 def _open_file(file: Path) -> logging.Handler | None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private.make_folder(file.parent)
         return _SharedFileHandler(
             file, maxBytes=_BYTES_A_FILE, backupCount=_OLD_FILES, encoding="utf-8", errors="replace"
         )

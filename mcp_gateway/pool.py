@@ -15,7 +15,7 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from mcp_gateway import logs
+from mcp_gateway import logs, secrets
 from mcp_gateway.caller import Caller, Client
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.config import Registry, RegistryFile
@@ -133,6 +133,8 @@ class Pool:
         for entry in registry.entries.values():
             if entry.unknown:
                 logger.info("%s: keys that mean nothing here: %s", entry.name, ", ".join(entry.unknown))
+            if any(secrets.of_words(entry.args)):
+                logger.warning("%s: a secret is among its args, where other users can see it; use env", entry.name)
         for (name, client), member in self._members.items():
             entry = registry.entries.get(name)
             if entry is not None and entry.launch == member.entry.launch:

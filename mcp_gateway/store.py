@@ -12,6 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mcp_gateway import private
+
 _MOST_BYTES = 200_000_000
 _MOST_SECONDS = 7 * 86_400
 _TRIES = 50
@@ -29,7 +31,7 @@ class Store:
         """Keep a text; its id, or None where it cannot be written."""
         data = text.encode("utf-8", "surrogatepass")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private.make_folder(self._folder)
             self._make_room(len(data))
             return self._write(data)
         except OSError:

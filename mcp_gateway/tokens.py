@@ -20,6 +20,8 @@ from mcp.client.auth.oauth2 import OAuthContext
 from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, OAuthToken, ProtectedResourceMetadata
 from pydantic import BaseModel, ValidationError
 
+from mcp_gateway import private
+
 _LOCK_LIMIT = 60.0
 """Seconds to wait for another gateway that is refreshing."""
 
@@ -105,7 +107,7 @@ class TokenFile:
         return str(metadata.issuer) if metadata is not None else ""
 
     def _write(self, saved: Saved) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private.make_folder(self._file.parent)
         descriptor, name = tempfile.mkstemp(dir=self._file.parent, suffix=".new")  # for its owner alone
         new = Path(name)
         try:

@@ -91,6 +91,45 @@ def test_few_fingerprints_of_a_server_are_kept(file: Path) -> None:
     db.close()
 
 
+def test_servers_that_nobody_has_any_more_are_forgotten(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_gateway.database._KEPT_SERVERS", 5)
+    catalog = Catalog(file)
+    for number in range(20):
+        catalog.remember(Entry(f"shop{number}", fingerprint="f1"), KNOWN)
+    later = Catalog(file)
+    known = [number for number in range(20) if later.recall(Entry(f"shop{number}", fingerprint="f1"))]
+    assert known == [15, 16, 17, 18, 19]
+
+
+def test_a_catalog_that_has_grown_to_its_bound_is_a_full_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_gateway.database._MOST_PAGES", 60)
+    catalog = Catalog(file)
+    catalog.remember(ENTRY, KNOWN)
+    huge = Knowledge(({"name": "huge", "description": "x" * 1_000_000, "inputSchema": {}},))
+    catalog.remember(Entry("huge", fingerprint="f1"), huge)
+    assert catalog.recall(Entry("huge", fingerprint="f1")) == huge
+    catalog.close()
+    assert file.stat().st_size <= 60 * 4096
+    assert Catalog(file).recall(ENTRY) == KNOWN
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_earlier_version_is_taken_over(file: Path, version: int) -> None:
+    catalog = Catalog(file)
+    catalog.remember(ENTRY, KNOWN)
+    catalog.close()
+    db = sqlite3.connect(file)
+    db.executescript("DROP TABLE pins; DROP TABLE shortcuts;")
+    if version == 1:
+        db.execute("ALTER TABLE servers DROP COLUMN offers")
+    db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+    later = Catalog(file)
+    assert later.recall(ENTRY) == KNOWN
+    later.remember(ENTRY, KNOWN)
+    assert set(Catalog(file).pins(ENTRY)) == {"", "search_books", "place_order"}
+
+
 def test_calls_are_on_record(file: Path) -> None:
     catalog = Catalog(file)
     made = [Call(float(number), "shop", "order", 0.5, "ok", 10, 20) for number in range(100)]

@@ -10,12 +10,12 @@ import pytest
 from support import PROJECT
 
 ORDER = [
-    "errors", "visible", "secrets", "settings", "registry", "caller", "config", "knowledge", "trust", "shortcuts",
-    "words", "signature", "search", "questions", "consent", "database", "catalog", "policy", "stats", "arguments",
-    "results", "store", "menu", "logs", "environment", "process", "launcher", "docker", "wire", "link", "tokens",
-    "oauth", "remote", "transport", "negotiation", "request", "permissions", "listing", "learner", "peer",
-    "conversation", "pulse", "connection", "member", "pool", "builtin", "relay", "offers", "parking", "audience",
-    "door", "host", "address", "web", "browser", "review", "checkup", "cli", "gateway",
+    "errors", "private", "visible", "secrets", "settings", "registry", "caller", "config", "knowledge", "trust",
+    "shortcuts", "words", "signature", "search", "questions", "consent", "database", "catalog", "policy", "stats",
+    "arguments", "results", "store", "menu", "logs", "environment", "process", "launcher", "docker", "wire", "link",
+    "tokens", "oauth", "remote", "transport", "negotiation", "request", "permissions", "listing", "learner",
+    "peer", "conversation", "pulse", "connection", "member", "pool", "builtin", "relay", "offers", "parking",
+    "audience", "door", "host", "address", "web", "browser", "review", "checkup", "cli", "gateway",
 ]  # fmt: skip
 """Each module imports only modules that stand before it."""
 

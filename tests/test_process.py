@@ -228,6 +228,18 @@ def test_a_home_that_cannot_be_written_costs_the_log_and_nothing_else(host: Star
         assert b"going on without a log file" in one.process.stderr.read()
 
 
+def test_whatever_is_in_the_home_folder_is_for_its_owner_alone(host: StartHost, tmp_path: Path) -> None:
+    home, config = tmp_path / "a" / "home", tmp_path / "servers.json"
+    write_config(config, {"kind": child("friendly")})
+    with host({}, GATEWAY_HOME=str(home), GATEWAY_CONFIG=str(config), GATEWAY_MAX_RESULT_CHARS="1000") as one:
+        one.initialize()
+        assert '"id": "r1"' in one.call("kind", "big", {"size": 3000})
+        found = [home, *home.rglob("*")]
+        assert {"gateway.log", "kind.log", "r1.txt", "catalog.sqlite3"} <= {path.name for path in found}
+        for path in found:
+            assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
 def test_settings_that_cannot_be_read_are_named_and_the_default_stands(host: StartHost) -> None:
     with host({}, GATEWAY_INIT_TIMEOUT="soon") as one:
         one.initialize()
