@@ -31,6 +31,8 @@ logger = logging.getLogger(logs.LOGGER)
 
 LOOK_EVERY = 86_400.0
 """Seconds between two looks for a newer version."""
+_AGAIN = 3_600.0
+"""The same after a look that was broken off by the end of its server."""
 _LOOK_LIMIT = 300.0
 """A launcher that fetches a package takes up to two minutes on a slow line."""
 _MOST_OUTPUT = 100_000
@@ -80,15 +82,18 @@ class Launchers:
         launch, shortcut = self._launch(entry), self._catalog.shortcut(entry)
         if launch is None or shortcut is None or not _may_change(launch, shortcut):
             return
-        if abs(time.time() - shortcut.looked_at) < LOOK_EVERY:  # a clock may have been set back
+        now = time.time()
+        if abs(now - shortcut.looked_at) < LOOK_EVERY:  # a clock may have been set back
             return
+        self._catalog.keep_shortcut(entry, replace(shortcut, looked_at=now - LOOK_EVERY + _AGAIN))
+        newer: Shortcut | None = None
         with anyio.move_on_after(_LOOK_LIMIT):
             newer = await self._newer(launch, shortcut, command)
-            latest = self._catalog.shortcut(entry)
-            if latest is not None and latest.argv == shortcut.argv:
-                self._catalog.keep_shortcut(entry, replace(newer or shortcut, looked_at=time.time()))
-            if newer is not None:
-                logger.info("%s: the next start runs version %s", entry.name, newer.version)
+        latest = self._catalog.shortcut(entry)
+        if latest is not None and latest.argv == shortcut.argv:
+            self._catalog.keep_shortcut(entry, replace(newer or shortcut, looked_at=now))
+        if newer is not None:
+            logger.info("%s: the next start runs version %s", entry.name, newer.version)
 
     def _launch(self, entry: Entry) -> Launch | None:
         return launch_of(entry.command, entry.args) if self._enabled else None

@@ -83,7 +83,10 @@ async def list_all(kind: Kind, send: SendPage) -> tuple[tuple[Item, ...], str]:
             error = f"error {exc.code}: {exc.message}"
     except TimeoutError:
         error = f"no answer to {kind.method} within {_LIST_LIMIT:g} s"
-    return tuple(items), error
+    alone = {item[kind.identity]: item for item in reversed(items)}
+    if len(alone) < len(items):
+        logger.warning("of %s that are listed twice under one name, the first counts", kind.name)
+    return tuple(item for item in items if alone[item[kind.identity]] is item), error
 
 
 async def _pages(kind: Kind, send: SendPage) -> AsyncIterator[dict[str, Any]]:

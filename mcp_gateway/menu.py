@@ -168,7 +168,9 @@ def tool_list(name: str, knowledge: Knowledge, query: str = "", matching: Sequen
         return whole_tool(name, exact)
     head = [f'{name}: {counted(len(knowledge.tools), "tool")}. call_mcp_tool("{name}", tool, {{…}}) calls one.']
     if knowledge.tools_error:
-        head.append(f"Its tools could not be listed ({knowledge.tools_error}); they can still be called by name.")
+        head.append(
+            f"Its tools could not be listed ({visible(knowledge.tools_error)}); they can still be called by name."
+        )
     head += _instructions(knowledge)
     if counted_changes(knowledge):
         head.append(f"What is marked as changed keeps its old words until a person has run: {trust_command(name)}")

@@ -31,7 +31,7 @@ _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "conta
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NAMED = ("properties", "$defs", "definitions")
 _VALUES = (
-    "type", "required", "enum", "const", "default", "format", "$ref", "minimum", "maximum", "exclusiveMinimum",
+    "type", "enum", "const", "default", "format", "$ref", "minimum", "maximum", "exclusiveMinimum",
     "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "x-mcp-header",
 )  # fmt: skip
 _DEEPEST = 24
@@ -136,6 +136,8 @@ def bare(schema: object, depth: int = 0) -> Any:
         return schema if isinstance(schema, bool) else {}
     known = cast("dict[str, Any]", schema)
     kept: dict[str, Any] = {key: known[key] for key in _VALUES if key in known and _plain(known[key])}
+    if isinstance(known.get("required"), list):
+        kept["required"] = [name for name in known["required"] if isinstance(name, str) and _plain(name)]
     kept.update({key: bare(known[key], depth + 1) for key in _SCHEMAS if key in known})
     for key in _LISTS:
         if isinstance(known.get(key), list):

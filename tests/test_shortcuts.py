@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -221,6 +222,27 @@ async def test_a_look_that_finds_nothing_keeps_what_works(
         while (after := await used_once(running)).looked_at == before.looked_at:
             await anyio.sleep(0.01)
         assert replace(after, looked_at=before.looked_at) == before
+
+
+async def test_a_look_that_is_broken_off_is_made_again_an_hour_later(
+    start: Start, launching: Launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start({"kind": launching.entry()}) as running:
+        known = await used_once(running)
+        old = replace(known, looked_at=known.looked_at - 2 * launcher.LOOK_EVERY)
+        running.pool.catalog.keep_shortcut(running.pool.entry("kind"), old)
+    launching.write(launching.folder / "bin" / "npm", '#!/bin/sh\necho >> "$CACHE/looks"; sleep 600\n')
+    for _ in range(2):
+        async with start({"kind": launching.entry()}) as running:
+            await running.text("kind", "where")
+            while not (launching.folder / "looks").exists():
+                await anyio.sleep(0.01)
+    assert (launching.folder / "looks").read_text() == "\n"
+    monkeypatch.setattr(time, "time", lambda: known.looked_at + 3_700)
+    async with start({"kind": launching.entry()}) as running:
+        await running.text("kind", "where")
+        while (launching.folder / "looks").read_text() != "\n\n":
+            await anyio.sleep(0.01)
 
 
 async def test_it_is_looked_for_once_a_day(start: Start, launching: Launching) -> None:

@@ -49,7 +49,7 @@ POISONED: dict[str, Any] = {
             "e": {"anyOf": [{"type": "string", "description": EVIL}, {"type": "null"}], "examples": [EVIL]},
             EVIL: {"type": "string"},
         },
-        "required": ["a"],
+        "required": ["a", EVIL],
         EVIL: EVIL,
     },
 }
@@ -124,6 +124,19 @@ async def test_a_tool_that_went_and_came_back_otherwise_has_changed(start: Start
             await running.call("gateway", "refresh", {"mcp_name": "sums"})
             loaded = await running.load("sums")
     assert MARK in loaded
+
+
+async def test_a_second_tool_of_the_same_name_does_not_count(start: Start, said: Path) -> None:
+    async with start(entries(said)) as running:
+        await running.load("sums")
+    for tools in ((HONEST, POISONED, TURN), (POISONED, HONEST, TURN)):
+        say(said, *tools)
+        async with start(entries(said)) as running:
+            await running.call("gateway", "refresh", {"mcp_name": "sums"})
+            loaded = await running.load("sums")
+            assert "IGNORE" not in loaded
+            assert loaded.count("- add(") == 1
+            assert (MARK in loaded) is (tools[0] is POISONED)
 
 
 async def test_a_new_tool_of_a_known_server_is_trusted_as_it_is_first_seen(start: Start, said: Path) -> None:
