@@ -327,8 +327,7 @@ def _tool(name: str, settings: Settings) -> Tool:
 def assemble(settings: Settings, environ: Mapping[str, str] = os.environ) -> Gateway:
     """A gateway with everything that it is made of; nothing runs yet."""
     redact = Redactor()
-    if "home" not in settings.model_fields_set:
-        private.close_to_others(settings.home)
+    private.close_to_others(settings.home)
     logs.set_up(settings.home, settings.log_level, redact)
     dotenv = dotenv_files(PROJECT, settings.home)
     registry = RegistryFile(

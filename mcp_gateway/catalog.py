@@ -20,7 +20,7 @@ from mcp_gateway import database
 from mcp_gateway.knowledge import Call, Era, Knowledge, Tool
 from mcp_gateway.registry import Entry
 from mcp_gateway.shortcuts import Shortcut, from_json
-from mcp_gateway.trust import Change, Pin, Pins, as_trusted, changes, pins_of
+from mcp_gateway.trust import Change, Pin, Pins, as_trusted, changes, new_pins, pins_of
 
 logger = logging.getLogger("mcp_gateway")
 
@@ -53,7 +53,7 @@ class Catalog:
         self._eras: dict[tuple[str, str], Era] = {}
         self._data_version = -1
         self._pins: dict[tuple[str, str], Pins] = {}
-        self._first_seen: dict[tuple[str, str], dict[str, Pin]] = {}
+        self._fresh: set[tuple[str, str]] = set()
         self._trusted: dict[tuple[str, str], tuple[Knowledge, Pins, Knowledge]] = {}
         self._shortcuts: dict[tuple[str, str], Shortcut | None] = {}
         self._waiting: set[tuple[str, str]] = set()
@@ -86,10 +86,9 @@ class Catalog:
         key = database.key_of(entry)
         self._cache[key] = self._learnt[key] = knowledge
         if entry.pin != "off":
-            known, now = self.pins(entry), pins_of(self._without_secrets(knowledge))
-            new = {name: pin for name, pin in now.items() if name not in known}
-            self._first_seen[key] = {**self._first_seen.get(key, {}), **new}
-            self._pins[key] = {**known, **new}
+            known = self.pins(entry)
+            new = new_pins(pins_of(self._without_secrets(knowledge)), known)
+            self._pins[key] = {**known, **new} if new else known
         if self._file is not None:
             self._waiting.add(key)
             self._try_file(self._write_waiting, writes=True)
@@ -97,13 +96,13 @@ class Catalog:
     def pins(self, entry: Entry) -> Pins:
         """What is trusted of a server."""
         key = database.key_of(entry)
-        if self._nothing_yet():
-            return self._first_seen.get(key, {})
-        self._drop_stale_cache()
-        if key not in self._pins:
-            kept = self._read_file(lambda db: database.read_pins(db, key), {})
-            self._pins[key] = {**self._first_seen.get(key, {}), **kept}
-        return self._pins[key]
+        if not self._nothing_yet():
+            self._drop_stale_cache()
+            if key not in self._fresh:
+                kept = self._read_file(lambda db: database.read_pins(db, key), {})
+                self._pins[key] = {**self._pins.get(key, {}), **kept}  # what was trusted here outlives the file
+                self._fresh.add(key)
+        return self._pins.setdefault(key, {})
 
     def trusted(self, entry: Entry, knowledge: Knowledge) -> Knowledge:
         """What may be shown of what a server says, see `trust`; the very same where nothing has changed."""
@@ -135,7 +134,7 @@ class Catalog:
             for fingerprint, new in pins.items():
                 database.write_trust(db, (name, fingerprint), new)
 
-        self._pins = {}
+        self._fresh.clear()
         return self._try_file(write, writes=True)
 
     def shortcut(self, entry: Entry) -> Shortcut | None:
@@ -230,7 +229,8 @@ class Catalog:
         seen: list[int] = []
         if self._try_file(lambda db: seen.append(db.execute("PRAGMA data_version").fetchone()[0])):
             if seen[0] != self._data_version:
-                self._cache, self._pins = {}, {}
+                self._cache = {}
+                self._fresh.clear()
             self._data_version = seen[0]
 
     def _try(self, work: Callable[[sqlite3.Connection], _T], otherwise: _T) -> _T:
@@ -281,7 +281,7 @@ class Catalog:
     def _write_waiting(self, db: sqlite3.Connection) -> None:
         while self._waiting:
             key = next(iter(self._waiting))
-            database.write_pins(db, key, self._first_seen.get(key, {}))
+            database.write_pins(db, key, self._pins.get(key, {}))
             database.write(db, key, self._without_secrets(self._learnt[key]))
             self._waiting.discard(key)
 

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from mcp_gateway import logs, pulse
 from mcp_gateway.caller import Caller, Client, Json
 from mcp_gateway.catalog import Catalog
+from mcp_gateway.causes import closed, explained, only
 from mcp_gateway.conversation import Conversation
 from mcp_gateway.errors import (
     CallTimedOut,
@@ -171,7 +172,7 @@ class Connection:
             async with ClientSession(dispatcher=peer, client_info=CLIENT_INFO) as session:
                 self._dispatcher, self._session = dispatcher, session
                 try:
-                    await self._start(session)
+                    await self._start_unless_refused(session, link)
                     if self.failure is None:
                         self._look_after(session, tasks)
                         await self._until_idle()
@@ -186,6 +187,14 @@ class Connection:
             tasks.start_soon(self.learner.listen, session)
         elif self.client.log_level:
             tasks.start_soon(self.set_log_level, self.client.log_level)
+
+    async def _start_unless_refused(self, session: ClientSession, link: Link) -> None:
+        try:
+            await self._start(session)
+        except MCPError as exc:
+            if link.ended.is_set():
+                raise
+            self._fail(self._not_started(self._explain(exc)))
 
     async def _start(self, session: ClientSession) -> None:
         limit = self.limits.start
@@ -217,6 +226,8 @@ class Connection:
         except MCPError as exc:
             if self._link is not None and request_id in self._link.statuses:
                 raise MCPError(exc.code, http_advice(self._link.statuses[request_id], self.entry.login)) from exc
+            if exc.code == CONNECTION_CLOSED and self._link is not None and self._link.ended.is_set():
+                raise anyio.ClosedResourceError from exc  # servers use that code too
             raise
         finally:
             self._forget(request_id)
@@ -229,7 +240,7 @@ class Connection:
             CallTimedOut: It did not answer in time; it was told to stop.
             ServerGone: The run ended first.
         """
-        request_id = next(self._ids)
+        request_id, since = next(self._ids), anyio.current_time()
         opts: CallOptions = {"request_id": request_id, "cancel_on_abandon": False}
         progress = self._talk.progress_of(request.caller)
         if progress is not None:
@@ -237,13 +248,14 @@ class Connection:
         try:
             with self._talk.timed(self.limits.operation.seconds), self._pulse.expected(request_id):
                 result = await self._send(request, opts)
+                self._pulse.sign()
                 await self._talk.delivered()
                 return result
             self._tell_cancelled(request_id, "timed out")
         except anyio.get_cancelled_exc_class():
             self._tell_cancelled(request_id, "the client gave up")
             if self._tasks is not None:
-                self._tasks.start_soon(self._pulse.check_later)
+                self._tasks.start_soon(self._pulse.look_later, since)
             raise
         except MCPError as exc:
             if exc.code == CONNECTION_CLOSED and self._link is not None and request_id in self._link.dropped:
@@ -253,8 +265,8 @@ class Connection:
             raise self._refusal(request_id, exc) from exc
         finally:
             self._forget(request_id)
-        alive = await self._pulse.beats(pulse.AFTER_TIMEOUT)
-        raise CallTimedOut(self.entry.name, request.what, self.limits.operation.source, hangs=not alive)
+        state = await self._pulse.look(pulse.AFTER_TIMEOUT, since)
+        raise CallTimedOut(self.entry.name, request.what, self.limits.operation.source, state)
 
     async def _ping(self) -> None:
         """Ask what every server can answer."""
@@ -323,6 +335,7 @@ class Connection:
 
     async def _heard(self, method: str, params: Json) -> None:
         """A notification of the server."""
+        self._pulse.sign()
         self.learner.note(method)
         await self._talk.heard(method, params)
 
@@ -397,12 +410,12 @@ class Connection:
         logger.info("%s %s", self.entry.name, self.stop_reason)
 
     def _note_failure(self, exc: Exception) -> None:
-        cause = _only(exc)
+        cause = only(exc)
         if self._ready:
             logger.warning("%s: the run failed: %r", self.entry.name, cause)
         elif isinstance(cause, GatewayError):
             self._fail(cause)
-        elif not (isinstance(cause, MCPError) and cause.code == CONNECTION_CLOSED):
+        elif not closed(cause):
             self._fail(self._not_started(self._explain(cause)))
 
     def _fail(self, failure: GatewayError) -> None:
@@ -416,7 +429,7 @@ class Connection:
             return f"{self.entry.url} {http_advice(list(statuses.values())[-1], self.entry.login)}"
         if self.entry.kind != "stdio" and not isinstance(cause, MCPError | ValidationError):
             return f"{self.entry.url} cannot be reached ({cause or type(cause).__name__})"
-        return _explain(cause)
+        return explained(cause)
 
     def _not_started(self, reason: str) -> StartFailed:
         short = self._link is not None and self._link.shortcut and not self.stop_reason
@@ -432,17 +445,3 @@ class Connection:
 async def _cancel_on(event: anyio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
-
-
-def _only(exc: BaseException) -> BaseException:
-    """The one exception inside nested groups of one."""
-    inside: tuple[BaseException, ...] = getattr(exc, "exceptions", ())
-    return _only(inside[0]) if len(inside) == 1 else exc
-
-
-def _explain(cause: BaseException) -> str:
-    if isinstance(cause, MCPError):
-        return f"it answered with error {cause.code}: {cause.message}"
-    if isinstance(cause, ValidationError):
-        return f"its first answer is not valid: {cause.errors(include_url=False)[0]['msg']}"
-    return str(cause) or type(cause).__name__

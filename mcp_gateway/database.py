@@ -18,7 +18,7 @@ from mcp_gateway import private, search
 from mcp_gateway.caller import as_dict
 from mcp_gateway.knowledge import Call, Era, Knowledge, Tool, definition_hash
 from mcp_gateway.registry import Entry
-from mcp_gateway.trust import Pin, Pins, as_trusted, pin_of
+from mcp_gateway.trust import Pin, Pins, as_trusted
 
 _VERSION = 3
 FIELDS = ("tools", "instructions", "title", "tools_error", "prompts", "resources", "templates", "capabilities")
@@ -46,7 +46,8 @@ CREATE TABLE shortcuts (
     server TEXT NOT NULL, fingerprint TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (server, fingerprint)
 );
 CREATE TABLE pins (
-    server TEXT NOT NULL, fingerprint TEXT NOT NULL, key TEXT NOT NULL, definition TEXT NOT NULL, at REAL NOT NULL,
+    server TEXT NOT NULL, fingerprint TEXT NOT NULL, key TEXT NOT NULL, hash TEXT NOT NULL,
+    definition TEXT NOT NULL, at REAL NOT NULL,
     PRIMARY KEY (server, fingerprint, key)
 );
 """
@@ -246,16 +247,16 @@ def _forget_old(db: sqlite3.Connection, name: str) -> None:
 
 def read_pins(db: sqlite3.Connection, key: tuple[str, str]) -> dict[str, Pin]:
     """What is trusted under a key."""
-    rows = db.execute("SELECT key, definition FROM pins WHERE (server, fingerprint) = (?, ?)", key)
-    return {row[0]: pin_of(as_dict(json.loads(row[1]))) for row in rows}
+    rows = db.execute("SELECT key, hash, definition FROM pins WHERE (server, fingerprint) = (?, ?)", key)
+    return {row[0]: Pin(row[1], as_dict(json.loads(row[2]))) for row in rows}
 
 
 def write_pins(db: sqlite3.Connection, key: tuple[str, str], pins: Pins, *, anew: bool = False) -> None:
     """Keeps what was not seen before, or with `anew` all of it; the first to be seen is what is trusted."""
     verb = "REPLACE" if anew else "IGNORE"
-    rows = [(*key, _text(name), json.dumps(pin.definition), time.time()) for name, pin in pins.items()]
+    rows = [(*key, _text(name), pin.hash, json.dumps(pin.definition), time.time()) for name, pin in pins.items()]
     db.execute("BEGIN IMMEDIATE")
-    db.executemany(f"INSERT OR {verb} INTO pins VALUES (?, ?, ?, ?, ?)", rows)  # noqa: S608 - words of our own
+    db.executemany(f"INSERT OR {verb} INTO pins VALUES (?, ?, ?, ?, ?, ?)", rows)  # noqa: S608 - words of our own
     db.execute(
         "DELETE FROM pins WHERE server = ? AND fingerprint NOT IN "
         "(SELECT fingerprint FROM pins WHERE server = ? GROUP BY fingerprint ORDER BY max(at) DESC LIMIT ?)",

@@ -186,19 +186,23 @@ class StartPaused(GatewayError):
 class CallTimedOut(GatewayError):
     """The child did not answer in time and was told to cancel the call.
 
-    `hangs`: it answered nothing else either, and was stopped.
+    `state`: it `lives`; it is `busy` and answers nothing for now; it `hangs`, and was stopped.
     """
 
     server: str
     what: str
     limit: str
-    hangs: bool = False
+    state: str = "lives"
 
     def __str__(self) -> str:
-        hangs = "it answered nothing else either, and the next call starts it afresh"
+        states = {
+            "lives": "the server stays usable",
+            "busy": "the server is busy with other calls and answers nothing for now",
+            "hangs": "it answered nothing else either, and the next call starts it afresh",
+        }
         return (
             f'{self.what} of "{self.server}" did not answer in time ({self.limit}). The call was cancelled and may '
-            f"have acted in part; {hangs if self.hangs else 'the server stays usable'}. "
+            f"have acted in part; {states[self.state]}. "
             "Ask for less at once, or raise that limit."
         )
 

@@ -86,7 +86,7 @@ class Call:
 
 def shown_name(tool: Tool) -> str:
     """A tool's name without anything that nobody sees."""
-    return visible(str(tool.get("name", "")))
+    return visible(str(tool.get("name", ""))).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def definition_hash(tool: Tool) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,12 @@ _AGAIN = 3_600.0
 _LOOK_LIMIT = 300.0
 """A launcher that fetches a package takes up to two minutes on a slow line."""
 _MOST_OUTPUT = 100_000
+_FLAG = re.compile(r"--?[A-Za-z-]+")
+_OF_LAUNCHERS = re.compile(
+    r"PATH|npm_.*|NODE|INIT_CWD|COLOR|EDITOR|UV|UV_.*|VIRTUAL_ENV|_|SHLVL|PWD|OLDPWD|LC_CTYPE|__.*|MCP_GATEWAY_RUN",
+    re.IGNORECASE,
+)
+"""Variables that launchers and shells set by themselves, and the gateway's own mark."""
 
 
 class Launchers:
@@ -60,7 +67,7 @@ class Launchers:
         if program is None or not _stands(shortcut, launch):
             self.forget(entry)
             return None
-        logger.info("%s is started without its launcher: %s %s", entry.name, shortcut.argv[-1], shortcut.version)
+        logger.info("%s is started without its launcher: %s %s", entry.name, launch.package, shortcut.version)
         return Command(program, (*shortcut.argv[1:], *launch.own), env, command.cwd)
 
     def forget(self, entry: Entry) -> None:
@@ -73,7 +80,7 @@ class Launchers:
         launch = self._launch(entry)
         if launch is None:
             return
-        found = await anyio.to_thread.run_sync(_observed, pid, launch, command.env.get("PATH", ""))
+        found = await anyio.to_thread.run_sync(_observed, pid, launch, command)
         if found is not None and found.version in {"", launch.pinned or found.version}:
             self._catalog.keep_shortcut(entry, found)
 
@@ -157,8 +164,8 @@ def _stands(shortcut: Shortcut, launch: Launch) -> bool:
     return all(file.exists() for file in files) and version_in(shortcut.folder, launch.package) == shortcut.version
 
 
-def _observed(pid: int, launch: Launch, path: str) -> Shortcut | None:
-    """What the launcher `pid`, which was given this `PATH`, has started in its own place or below it."""
+def _observed(pid: int, launch: Launch, command: Command) -> Shortcut | None:
+    """What the launcher `pid` has started in its own place or below it, if that can be started without it."""
     import psutil  # noqa: PLC0415 - needed at the first start of a server by a launcher
 
     with suppress(psutil.Error, OSError):
@@ -167,9 +174,7 @@ def _observed(pid: int, launch: Launch, path: str) -> Shortcut | None:
             with suppress(psutil.Error):
                 argv = _program(process.cmdline(), launch)
                 if argv:
-                    first = process.environ().get("PATH", "").partition(os.pathsep)[0]
-                    folder = "" if first in path.split(os.pathsep) else first
-                    return Shortcut(launch.spec, argv, folder, version_in(folder, launch.package), time.time())
+                    return _equivalent(launch, command, argv, process.cwd(), process.environ())
     return None
 
 
@@ -181,3 +186,23 @@ def _program(words: Sequence[str], launch: Launch) -> tuple[str, ...]:
         return ()
     on_the_way = any(launch.spec in word.split() for word in argv) or (len(argv) > 1 and argv[1] in {"-c", "/d", "/c"})
     return () if on_the_way else argv
+
+
+def _equivalent(
+    launch: Launch, command: Command, argv: tuple[str, ...], cwd: str, environ: Mapping[str, str]
+) -> Shortcut | None:
+    """The shortcut to a program; None where something on the way to it has done more than to start it.
+
+    A script between the launcher and the program may give it variables, arguments or another folder, of which nothing
+    would be known later; and none of them is to be kept, for they may be secret.
+    """
+    *before, file = argv
+    plain = all(_FLAG.fullmatch(word) for word in before[1:]) and Path(file).is_absolute() and Path(file).is_file()
+    same_place = Path(cwd).resolve() == Path(command.cwd or ".").resolve()
+    given = {name: value for name, value in command.env.items() if not _OF_LAUNCHERS.fullmatch(name)}
+    found = {name: value for name, value in environ.items() if not _OF_LAUNCHERS.fullmatch(name)}
+    if not (plain and same_place and given == found):
+        return None
+    first = environ.get("PATH", "").partition(os.pathsep)[0]
+    folder = "" if first in command.env.get("PATH", "").split(os.pathsep) else first
+    return Shortcut(launch.spec, argv, folder, version_in(folder, launch.package), time.time())

@@ -99,7 +99,7 @@ class Learner:
         if known is None or not ("tools" in self._changed or known.tools_error or again):
             return
         self._changed.discard("tools")
-        with suppress(MCPError):
+        with suppress(MCPError, anyio.ClosedResourceError):
             tools, error = await self._tools()
             known = self.knowledge or known
             self._learn(replace(known, tools=tools or known.tools if error else tools, tools_error=error))
@@ -129,7 +129,7 @@ class Learner:
     async def _relist_others(self, features: set[str]) -> None:
         for kind in OTHERS:
             if kind.feature in features:
-                with suppress(MCPError):
+                with suppress(MCPError, anyio.ClosedResourceError):
                     await self._relist(kind)
 
     async def _relist(self, kind: Kind) -> None:

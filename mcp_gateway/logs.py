@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mcp_gateway import private
 from mcp_gateway.secrets import Redactor
+from mcp_gateway.visible import visible
 
 LOGGER = "mcp_gateway"
 _BYTES_A_FILE = 2_000_000
@@ -163,7 +164,7 @@ class ServerLog:
     def last_words(self) -> str:
         """The last lines, for an error text."""
         lines = [*self._last, *([self._redact(self._partial)] if self._partial.strip() else [])]
-        return "\n".join(line[:_LAST_LINE_CHARS] for line in lines)
+        return "\n".join(visible(line[:_LAST_LINE_CHARS]) for line in lines)
 
     def close(self) -> None:
         """Writes what is left and closes the file."""

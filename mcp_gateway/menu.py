@@ -23,6 +23,8 @@ CHARS_A_TOKEN = 3
 _LIST_CHARS = 1_500 * CHARS_A_TOKEN
 _LOAD_CHARS = 2_500 * CHARS_A_TOKEN
 _FOUND_CHARS = 380 * CHARS_A_TOKEN
+_MOST_NAMES_CHARS = 8_000 * CHARS_A_TOKEN
+"""A load drops no name but those of a server that has more than a model could read."""
 _UNKNOWN_CHARS = 60 * CHARS_A_TOKEN
 _SHORTEST_HIT = 80
 _INSTRUCTIONS_CHARS = 2_000
@@ -215,7 +217,12 @@ def _named(tools: Sequence[Tool], budget: int) -> list[str]:
         if _size(lines) <= budget:
             return lines
     groups: dict[str, list[str]] = {}
-    for name in map(shown_name, tools):
+    left = _MOST_NAMES_CHARS
+    for shown, name in enumerate(map(shown_name, tools)):
+        left -= len(name) + 2
+        if left < 0:
+            groups["…"] = [f"and {len(tools) - shown} more, which a query finds"]
+            break
         groups.setdefault((words(name) or [""])[0], []).append(name)
     return [f"- {', '.join(names)}" for names in groups.values()]
 

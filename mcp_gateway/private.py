@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,8 +29,12 @@ def close_to_others(folder: Path) -> None:
 
 
 def opener(file: str, flags: int) -> int:
-    """What `open` takes to make a file that others cannot read."""
-    return os.open(file, flags, FILE)
+    """What `open` takes to make a file that others cannot read, or to take one from them."""
+    descriptor = os.open(file, flags, FILE)
+    if sys.platform != "win32":
+        with suppress(OSError):
+            os.fchmod(descriptor, FILE)
+    return descriptor
 
 
 def make_file(file: Path) -> None:
@@ -38,4 +43,4 @@ def make_file(file: Path) -> None:
     Raises:
         OSError: It cannot be made.
     """
-    os.close(os.open(file, os.O_CREAT | os.O_RDWR, FILE))
+    os.close(opener(str(file), os.O_CREAT | os.O_RDWR))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
+from typing import Literal
 
 import anyio
 from mcp.shared.exceptions import MCPError
@@ -12,6 +13,8 @@ AFTER_TIMEOUT = 5.0
 """Seconds for a sign of life when a call has run out of its time."""
 AFTER_CANCEL = 30.0
 """The same when a client has given a call up; the server may be busy with it, and take up the next one then."""
+
+State = Literal["lives", "busy", "hangs"]
 
 HANGS = "was stopped, for it answered nothing any more"
 
@@ -24,7 +27,8 @@ class Pulse:
         self._ask = ask
         self._stop = stop
         self._under_way: set[int] = set()
-        self._checking = False
+        self._looking = False
+        self._last_sign = anyio.current_time()
 
     @contextmanager
     def expected(self, request_id: int) -> Generator[None]:
@@ -35,27 +39,33 @@ class Pulse:
         finally:
             self._under_way.discard(request_id)
 
-    async def beats(self, seconds: float) -> bool:
-        """Whether the server gives a sign of life; one that gives none is stopped, unless it may be busy with others.
+    def sign(self) -> None:
+        """The server has said something."""
+        self._last_sign = anyio.current_time()
 
-        An error is a sign of life as well.
+    async def look(self, seconds: float, since: float) -> State:
+        """Whether the server gives a sign of life; an error is one as well.
+
+        One that gives none is stopped, unless it may be busy with another call: if it has one, and has said anything
+        since the one began that it owes.
         """
         before = set(self._under_way)
         with anyio.move_on_after(seconds):
             with suppress(MCPError):
                 await self._ask()
-            return True
-        if before & self._under_way:
-            return True
+            self.sign()
+            return "lives"
+        if before & self._under_way and self._last_sign >= since:
+            return "busy"
         self._stop(HANGS)
-        return False
+        return "hangs"
 
-    async def check_later(self) -> None:
-        """The same for a call that was given up; one check at a time is enough."""
-        if self._checking:
+    async def look_later(self, since: float) -> None:
+        """The same for a call that was given up; one look at a time is enough."""
+        if self._looking:
             return
-        self._checking = True
+        self._looking = True
         try:
-            await self.beats(AFTER_CANCEL)
+            await self.look(AFTER_CANCEL, since)
         finally:
-            self._checking = False
+            self._looking = False

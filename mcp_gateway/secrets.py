@@ -30,7 +30,7 @@ _FORMS = (
     (re.compile(r"(?i)(?<=bearer )[\w.~+/=-]{8,}"), "[token]"),
     (re.compile(r"(?i)(?<=basic )[\w+/=-]{8,}"), "[login]"),
     (re.compile(r"\b(?:sk|pk|rk)-[\w-]{16,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[a-z]-[\w-]{10,}"), "[key]"),
-    (re.compile(r"\bAIza[\w-]{30,}|\bAKIA[A-Z0-9]{16}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"), "[key]"),
+    (re.compile(r"\bAIza[\w-]{30,}|\bAKIA[A-Z0-9]{16}|\beyJ[\w-]{8,512}\.[\w-]{8,8192}\.[\w-]+"), "[key]"),
 )
 
 

@@ -19,6 +19,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _MAX_NODES = 400
 """Schemas looked at for one signature; references can make a small schema grow without end."""
 _MAX_DEPTH = 5
+_MOST_DIGITS = 6
 _MAX_VALUES = 12
 _MAX_CHARS = 1_500
 _VALUE_CHARS = 40
@@ -31,15 +32,19 @@ Schema = Mapping[str, Any]
 
 
 def signature(tool: Mapping[str, Any]) -> str:
-    """The tool as one line: its name and its parameters with their types."""
-    schema = _object(tool.get("inputSchema"))
-    line = f"{shown_name(tool)}({visible(_CONTROL.sub(' ', _Printer(schema).parameters()))})"
+    """The tool as one line: its name and its parameters with their types; `…` for a schema that cannot be read."""
+    try:
+        parameters = _Printer(_object(tool.get("inputSchema"))).parameters()
+    except Exception:  # noqa: BLE001 - a schema may be anything, and one must not keep those of others from being shown
+        parameters = "…"
+    line = f"{shown_name(tool)}({visible(_CONTROL.sub(' ', parameters[:_MAX_CHARS]))})"
     return line if len(line) <= _MAX_CHARS else line[: _MAX_CHARS - 2] + "…)"
 
 
 def summary(tool: Mapping[str, Any]) -> str:
     """The first sentence of the tool's description, on one line."""
-    text = visible(" ".join(str(tool.get("description") or tool.get("title") or "").split()))
+    words = str(tool.get("description") or tool.get("title") or "")[: 8 * _SUMMARY_CHARS].split()
+    text = visible(" ".join(words))
     ends = (text.find(stop, _SHORTEST_SENTENCE) for stop in (". ", "! ", "? "))
     end = min((at for at in ends if at >= 0), default=len(text))
     first = text[: end + 1].rstrip(".")
@@ -67,7 +72,8 @@ def _list(value: object) -> list[Any]:
 
 def _element(items: object, index: str) -> object:
     known = _list(items)
-    return known[int(index)] if index.isdecimal() and int(index) < len(known) else None
+    short = index.isascii() and index.isdecimal() and len(index) <= _MOST_DIGITS
+    return known[int(index)] if short and int(index) < len(known) else None
 
 
 def _literal(value: object) -> str:
@@ -94,12 +100,12 @@ class _Printer:
     def _members(self, schema: Schema, depth: int, open_refs: tuple[str, ...]) -> Iterator[str]:
         properties = _object(schema.get("properties"))
         parts = [schema, *(_object(part) for part in _list(schema.get("allOf")))]
-        required = [name for part in parts for name in _list(part.get("required")) if isinstance(name, str)]
-        for name in dict.fromkeys(required):
-            yield f"{_key(name)}: {self._typed(properties.get(name, True), depth, open_refs)}"
-        for name in properties:
-            if name not in required:
-                yield f"{_key(name)}?: {self._typed(properties[name], depth, open_refs)}"
+        listed = [name for part in parts for name in _list(part.get("required")) if isinstance(name, str)]
+        required = dict.fromkeys(listed)
+        names = [*required, *(name for name in properties if name not in required)]
+        for name in names[: max(self._nodes, 0) + 1]:
+            mark = "" if name in required else "?"
+            yield f"{_key(name)}{mark}: {self._typed(properties.get(name, True), depth, open_refs)}"
         for pattern, sub in _object(schema.get("patternProperties")).items():
             yield f"[/{pattern}/]: {self._type(sub, depth + 1, open_refs)}"
         extra = schema.get("additionalProperties")

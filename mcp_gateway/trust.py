@@ -25,21 +25,31 @@ CHANGED = "mcp-gateway/changed"
 MARK = "[changed, not yet trusted]"
 
 _PINNED = ("title", "description", "inputSchema", "outputSchema", "annotations")
-_PLAIN = re.compile(r"[\w.$@#/+-]{1,64}")
-"""A name or a value that can hardly be a sentence."""
+_NAME = re.compile(r"[A-Za-z$@_][A-Za-z0-9._$@/-]{0,39}")
+_MOST_SEPARATORS = 4
+_MOST_NAMES = 60
+"""A new name of a parameter is shown if it can hardly be a sentence, and so many of them."""
+_TYPES = {"string", "number", "integer", "boolean", "object", "array", "null"}
 _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NAMED = ("properties", "$defs", "definitions")
-_VALUES = (
-    "type", "enum", "const", "default", "format", "$ref", "minimum", "maximum", "exclusiveMinimum",
-    "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "x-mcp-header",
+_NUMBERS = (
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems",
+    "maxItems", "uniqueItems",
 )  # fmt: skip
+_TEXTS = ("format", "x-mcp-header")
+_VALUES = ("enum", "const", "default")
 _DEEPEST = 24
+
+MOST_PINS = 2_000
+"""Of one server; tools beyond them are shown as those that have changed, without any words."""
+MOST_CHARS = 20_000
+"""Of a definition that is kept to be compared; of a longer one only its hash is."""
 
 
 @dataclass(frozen=True)
 class Pin:
-    """What is trusted under one key: its hash, and the definition itself for a person to compare."""
+    """What is trusted under one key: its hash, and the definition for a person to compare, unless it is too long."""
 
     hash: str
     definition: Mapping[str, Any]
@@ -78,34 +88,50 @@ def _lines(definition: Mapping[str, Any]) -> list[str]:
 
 def pin_of(definition: Mapping[str, Any]) -> Pin:
     """A definition as it is pinned."""
-    return Pin(definition_hash(definition), definition)
+    text = json.dumps(definition)
+    digest = definition_hash(definition)
+    return Pin(digest, definition) if len(text) <= MOST_CHARS else Pin(digest, {})
+
+
+def _pinned(tool: Tool) -> dict[str, Any]:
+    return {key: tool[key] for key in _PINNED if key in tool}
 
 
 def pins_of(knowledge: Knowledge) -> dict[str, Pin]:
     """Everything of a server that is pinned."""
     words = {"instructions": knowledge.instructions, "title": knowledge.title}
-    tools = {str(tool["name"]): {key: tool[key] for key in _PINNED if key in tool} for tool in knowledge.tools}
+    tools = {str(tool["name"]): _pinned(tool) for tool in knowledge.tools}
     return {key: pin_of(definition) for key, definition in {WORDS: words, **tools}.items()}
+
+
+def new_pins(now: Pins, known: Pins) -> dict[str, Pin]:
+    """What is seen for the first time, as far as there is room for it."""
+    new = [key for key in now if key not in known]
+    return {key: now[key] for key in new[: max(MOST_PINS - len(known), 0)]}
 
 
 def changes(fingerprint: str, known: Knowledge, pins: Pins) -> list[Change]:
     """What is not as it was trusted."""
     now = pins_of(known)
-    return [Change(fingerprint, key, pins[key], now[key]) for key in now if key in pins and pins[key] != now[key]]
+    before = {key: _pin_for(key, pins) for key in now}
+    return [Change(fingerprint, key, pin, now[key]) for key, pin in before.items() if pin and pin.hash != now[key].hash]
+
+
+def _pin_for(key: str, pins: Pins) -> Pin | None:
+    """What is trusted under a key; nothing is of a tool that was never pinned, for there was no room."""
+    return pins.get(key) or (Pin("", {}) if len(pins) >= MOST_PINS else None)
 
 
 def as_trusted(knowledge: Knowledge, pins: Pins) -> Knowledge:
     """What may be shown of a server: everything as it is, but for what is not as it was trusted."""
-    changed = {change.key: change.before for change in changes("", knowledge, pins)}
-    if not changed:
-        return knowledge
-    tools = tuple(_guarded(tool, changed.get(str(tool["name"]))) for tool in knowledge.tools)
-    if WORDS in changed:
-        words = changed[WORDS].definition
-        knowledge = replace(
-            knowledge, instructions=str(words["instructions"]), title=str(words["title"]), words_changed=True
-        )
-    return replace(knowledge, tools=tools)
+    tools = tuple(_guarded(tool, _pin_for(str(tool["name"]), pins)) for tool in knowledge.tools)
+    words = pins.get(WORDS)
+    own = {"instructions": knowledge.instructions, "title": knowledge.title}
+    if words is not None and words.hash != pin_of(own).hash:
+        before = {key: str(words.definition.get(key, "")) for key in own}
+        return replace(knowledge, tools=tools, words_changed=True, **before)
+    same = all(new is old for new, old in zip(tools, knowledge.tools, strict=True))
+    return knowledge if same else replace(knowledge, tools=tools)
 
 
 def is_changed(tool: Tool) -> bool:
@@ -119,37 +145,89 @@ def counted_changes(knowledge: Knowledge) -> int:
 
 
 def _guarded(tool: Tool, pin: Pin | None) -> Tool:
-    """A changed tool: its own parameters without words, and the words that were trusted."""
-    if pin is None:
+    """A tool as it is if it is trusted; else its own parameters without words, and the words that were trusted."""
+    if pin is None or pin.hash == pin_of(_pinned(tool)).hash:
         return tool
     before, hints = as_dict(pin.definition.get("annotations")), as_dict(tool.get("annotations"))
-    shown: dict[str, Any] = {"name": tool["name"], "inputSchema": bare(tool.get("inputSchema")), CHANGED: True}
+    shown: dict[str, Any] = {"name": tool["name"], "inputSchema": bare(tool.get("inputSchema"), pin), CHANGED: True}
     agreed = {key: value for key, value in hints.items() if isinstance(value, bool) and before.get(key) is value}
     words = {key: pin.definition[key] for key in ("title", "description") if key in pin.definition}
     kept = {"execution": tool["execution"]} if "execution" in tool else {}
     return {**shown, **words, **kept, "annotations": agreed}
 
 
-def bare(schema: object, depth: int = 0) -> Any:
-    """A schema by its structure alone: names, types and bounds, and no value that could be a sentence."""
-    if not isinstance(schema, dict) or depth > _DEEPEST:
-        return schema if isinstance(schema, bool) else {}
-    known = cast("dict[str, Any]", schema)
-    kept: dict[str, Any] = {key: known[key] for key in _VALUES if key in known and _plain(known[key])}
-    if isinstance(known.get("required"), list):
-        kept["required"] = [name for name in known["required"] if isinstance(name, str) and _plain(name)]
-    kept.update({key: bare(known[key], depth + 1) for key in _SCHEMAS if key in known})
-    for key in _LISTS:
-        if isinstance(known.get(key), list):
-            kept[key] = [bare(part, depth + 1) for part in known[key]]
-    for key in _NAMED:
-        members = {name: part for name, part in as_dict(known.get(key)).items() if _PLAIN.fullmatch(name)}
-        if members:
-            kept[key] = {name: bare(part, depth + 1) for name, part in members.items()}
-    return kept
+def bare(schema: object, pin: Pin) -> Any:
+    """A schema by its structure alone, and of names and values those that were trusted or can hardly be a sentence."""
+    return _Bare(_texts(pin.definition)).schema(schema)
 
 
-def _plain(value: object) -> bool:
-    if isinstance(value, list):
-        return all(map(_plain, cast("list[object]", value)))
-    return bool(_PLAIN.fullmatch(value)) if isinstance(value, str) else not isinstance(value, dict)
+def _texts(value: object) -> set[str]:
+    """All texts in a definition, and the names in it."""
+    found: set[str] = set()
+    left: list[object] = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            found.add(one)
+        elif isinstance(one, Mapping):
+            known = cast("Mapping[str, object]", one)
+            found.update(known)
+            left.extend(known.values())
+        elif isinstance(one, list):
+            left.extend(cast("list[object]", one))
+    return found
+
+
+class _Bare:
+    """Lays a schema bare."""
+
+    def __init__(self, trusted: set[str]) -> None:
+        self._trusted = trusted
+        self._names = _MOST_NAMES
+
+    def schema(self, schema: object, depth: int = 0) -> Any:
+        """The same structure without anything that could be a sentence."""
+        if not isinstance(schema, dict) or depth > _DEEPEST:
+            return schema if isinstance(schema, bool) else {}
+        known = cast("dict[str, Any]", schema)
+        kept = self._own(known)
+        kept.update({key: self.schema(known[key], depth + 1) for key in _SCHEMAS if key in known})
+        for key in _LISTS:
+            if isinstance(known.get(key), list):
+                kept[key] = [self.schema(part, depth + 1) for part in known[key]]
+        for key in _NAMED:
+            members = {name: part for name, part in as_dict(known.get(key)).items() if self._is_name(name)}
+            if members:
+                kept[key] = {name: self.schema(part, depth + 1) for name, part in members.items()}
+        return kept
+
+    def _own(self, known: dict[str, Any]) -> dict[str, Any]:
+        """What a schema says of a value itself."""
+        kept: dict[str, Any] = {key: known[key] for key in _NUMBERS if isinstance(known.get(key), int | float)}
+        kinds = _listed(known.get("type"))
+        if kinds and all(isinstance(kind, str) and kind in _TYPES for kind in kinds):
+            kept["type"] = known["type"]
+        kept.update({key: known[key] for key in _TEXTS if key in known and self._known(known[key])})
+        kept.update({key: known[key] for key in _VALUES if key in known and all(map(self._known, _listed(known[key])))})
+        reference = known.get("$ref")
+        if isinstance(reference, str) and all(map(self._is_name, reference.removeprefix("#/").split("/"))):
+            kept["$ref"] = reference
+        if isinstance(known.get("required"), list):
+            kept["required"] = [name for name in known["required"] if isinstance(name, str) and self._is_name(name)]
+        return kept
+
+    def _known(self, value: object) -> bool:
+        return value in self._trusted if isinstance(value, str) else not isinstance(value, dict | list)
+
+    def _is_name(self, name: str) -> bool:
+        if name in self._trusted:
+            return True
+        if not _NAME.fullmatch(name) or len(re.findall(r"[^A-Za-z0-9]", name)) > _MOST_SEPARATORS or not self._names:
+            return False
+        self._trusted.add(name)
+        self._names -= 1
+        return True
+
+
+def _listed(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else [value]
