@@ -26,6 +26,7 @@ _SAID_CHARS = 300
 _ITEM_CHARS = 500_000
 _DEEPEST = 100
 """Levels of one item: what goes deeper is met by limits of recursion all over."""
+_MAX_ITEMS = 5_000
 _MAX_CHARS = 20_000_000
 """Of JSON in one list; the longest seen from a real server has 0.4 million."""
 
@@ -79,10 +80,10 @@ async def list_all(kind: Kind, send: SendPage) -> tuple[tuple[Item, ...], str]:
             async for page in _pages(kind, send):
                 found = _items_of(kind, page)
                 room -= sum(len(str(item)) for item in found)
-                if room < 0:
-                    error = f"its list is longer than {_MAX_CHARS:,} characters; what came first is known"
+                items.extend(found[: _MAX_ITEMS - len(items)] if room >= 0 else ())
+                if room < 0 or len(items) >= _MAX_ITEMS:
+                    error = f"its list is longer than {_MAX_ITEMS:,} items or {_MAX_CHARS:,} characters"
                     break
-                items.extend(found)
     except MCPError as exc:
         if exc.code != METHOD_NOT_FOUND:  # some servers declare what they have no list of
             error = f"error {exc.code}: {one_line(exc.message, _SAID_CHARS)}"

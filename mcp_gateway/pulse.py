@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Literal
 
 import anyio
 from mcp.shared.exceptions import MCPError
+
+from mcp_gateway.causes import closed
 
 AFTER_TIMEOUT = 5.0
 """Seconds for a sign of life when a call has run out of its time."""
@@ -51,8 +53,11 @@ class Pulse:
         """
         before = set(self._under_way)
         with anyio.move_on_after(seconds):
-            with suppress(MCPError):
+            try:
                 await self._ask()
+            except MCPError as exc:
+                if closed(exc):
+                    return "hangs"  # another look has ended it
             self.sign()
             return "lives"
         if before & self._under_way and self._last_sign >= since:

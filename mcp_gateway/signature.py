@@ -168,7 +168,7 @@ class _Printer:
         return f"{items}{_span(schema, 'minItems', 'maxItems', ' items')}"
 
     def _reference(self, reference: str, depth: int, open_refs: tuple[str, ...]) -> str:
-        name = reference.rsplit("/", 1)[-1] or "root"
+        name = reference.rsplit("/", 1)[-1][:_VALUE_CHARS] or "root"
         if reference in open_refs:
             return name
         target = resolve(self._root, reference)

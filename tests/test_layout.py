@@ -14,14 +14,14 @@ ORDER = [
     "shortcuts", "words", "signature", "search", "questions", "consent", "database", "catalog", "policy", "stats",
     "arguments", "results", "store", "menu", "logs", "environment", "process", "launcher", "docker", "wire", "link",
     "tokens", "oauth", "remote", "transport", "negotiation", "request", "permissions", "listing", "learner",
-    "peer", "conversation", "pulse", "causes", "connection", "member", "pool", "builtin", "relay", "offers", "parking",
+    "peer", "conversation", "causes", "pulse", "connection", "member", "pool", "builtin", "relay", "offers", "parking",
     "audience", "door", "host", "address", "web", "browser", "review", "checkup", "cli", "gateway",
 ]  # fmt: skip
 """Each module imports only modules that stand before it."""
 
 WITH_SDK = {
     "process", "wire", "link", "tokens", "oauth", "remote", "negotiation", "request", "listing", "learner", "peer",
-    "conversation", "pulse", "causes", "connection", "relay", "offers", "parking", "audience", "door", "host", "web",
+    "conversation", "causes", "pulse", "connection", "relay", "offers", "parking", "audience", "door", "host", "web",
     "browser", "gateway",
 }  # fmt: skip
 """The modules that know the SDK."""

@@ -468,6 +468,43 @@ async def test_a_child_that_hangs_is_found_out_when_a_call_is_given_up(
         assert await pid(running) != first
 
 
+async def test_a_child_that_is_called_again_and_again_and_answers_nothing_is_found_out(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_gateway.pulse.AFTER_TIMEOUT", 0.2)
+    failures: list[str] = []
+
+    async def call(running: Running) -> None:
+        failures.append(await running.error("kind", "slow"))
+
+    async with start({"kind": child("friendly")}, operation_timeout=0.8) as running:
+        first = await pid(running)
+        os.kill(first, signal.SIGSTOP)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(call, running)
+                await anyio.sleep(0.2)
+                if running.pool.state("kind") != "running":
+                    break
+            assert running.pool.state("kind") != "running"
+        assert await pid(running) != first
+    assert not any("stays usable" in failure for failure in failures)
+
+
+@pytest.mark.parametrize("stage", ["list", "handshake"])
+async def test_an_error_with_the_code_of_a_closed_connection_is_an_error(
+    start: Start, tmp_path: Path, stage: str
+) -> None:
+    file = tmp_path / "fault"
+    file.touch()
+    async with start({"hostile": child("hostile", f"error -32000 for the {stage}", file)}) as running:
+        result = await running.call("hostile", "work")
+        if stage == "list":
+            assert text_of(result) == "done"
+        else:
+            assert "did not start: it answered with error -32000: set FOO_KEY" in text_of(result)
+
+
 async def test_a_child_that_may_be_busy_with_another_call_is_not_stopped(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

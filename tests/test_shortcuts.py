@@ -14,6 +14,7 @@ import pytest
 from support import CHILDREN, Running, Start
 
 from mcp_gateway import launcher
+from mcp_gateway.caller import as_dict
 from mcp_gateway.shortcuts import Shortcut, launch_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are shell scripts")]
@@ -271,6 +272,39 @@ async def test_shortcuts_can_be_switched_off(start: Start, launching: Launching)
 async def test_no_argument_of_the_server_is_kept_with_the_shortcut(start: Start, launching: Launching) -> None:
     async with start({"kind": launching.entry("@tests/kind", "--api-key", "sesame-open-1")}) as running:
         assert "sesame" not in str(await used_once(running))
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        'export MODE=readonly\nexec {python} {program} "$@"',
+        'unset LANG HOME\nexec {python} {program} "$@"',
+        'cd /\nexec {python} {program} "$@"',
+        'exec {python} {program} --api-key "$API_KEY" "$@"',
+        'exec {python} -X utf8 {program} "$@"',
+    ],
+)
+async def test_a_program_that_was_given_more_on_the_way_keeps_its_launcher(
+    start: Start, launching: Launching, wrapper: str
+) -> None:
+    program = launching.write(launching.folder / "server.py", PROGRAM)
+    script = wrapper.format(python=sys.executable, program=program)
+    launching.write(launching.program, f"#!/bin/sh\n{script}\n")
+    entry = launching.entry()
+    entry["env"] = {**as_dict(entry["env"]), "API_KEY": "sesame-open-1"}
+    for runs in (1, 2):
+        async with start({"kind": entry, "plain": launching.entry("@tests/plain")}) as running:
+            await running.text("kind", "where")
+            await anyio.sleep(0.3)  # what is not learnt leaves no sign
+            assert shortcut(running) is None
+        assert len(launching.runs) == runs
+
+
+async def test_a_program_that_a_wrapper_only_starts_is_remembered(start: Start, launching: Launching) -> None:
+    program = launching.write(launching.folder / "server.py", PROGRAM)
+    launching.write(launching.program, f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+    async with start({"kind": launching.entry()}) as running:
+        assert (await used_once(running)).argv == (sys.executable, str(program))
 
 
 @pytest.mark.parametrize(

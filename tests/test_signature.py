@@ -167,3 +167,23 @@ def test_any_schema_gives_one_bounded_line_that_tells_the_required_from_the_opti
             assert f"{name}: " in shown
         for name in properties.keys() - set(required):
             assert f"{name}?: " in shown
+
+
+MANY = range(5000)
+BREAKING: list[dict[str, Any]] = [
+    {"properties": {"a": {"$ref": f"#/required/{'1' * 5000}"}}, "required": ["a"]},
+    {"properties": {"a": {"$ref": "#/required/²"}}, "required": ["a"]},
+    {"properties": {f"p{number}": {} for number in MANY}, "required": [f"r{number}" for number in MANY]},
+]
+
+
+@pytest.mark.parametrize("schema", BREAKING)
+def test_a_schema_that_is_made_to_break_gives_a_line(schema: dict[str, Any]) -> None:
+    assert len(signature({"name": "t", "inputSchema": schema})) <= 1_500
+
+
+def test_what_cannot_be_printed_at_all_is_left_open() -> None:
+    deep: Any = "string"
+    for _ in range(5000):
+        deep = [deep]
+    assert signature({"name": "t", "inputSchema": {"properties": {"a": {"type": deep}}}}) == "t(…)"

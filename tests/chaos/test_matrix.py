@@ -48,14 +48,16 @@ FAILS = {
     "a number as handshake": "did not start: it answered with error -32603: The server's answer is not valid",
     "a handshake without fields": "did not start: its first answer is not valid",
     "a handshake of a later age": "did not start",
+    "error -32000 for the handshake": "did not start: it answered with error -32000: set FOO_KEY",
     "an error for a handshake": "did not start: it answered with error -32603: not today",
 }
 """What the failure says, where the call must fail."""
 WORKS = (
     "crash behind the answer", "an answer in pieces", "three answers", "foreign answers", "a flood of noise",
     "a flood on stderr", "a flood of list_changed", "a flood of notices", "garbage", "tools that are no list",
-    "tools that are no tools", "no answer to the list", "an error for a list", "a list of a million",
-    "deaf to the end", "an empty result", "content that is no list", "blocks that are no objects", "endless pages",
+    "tools that are no tools", "no answer to the list", "error -32000 for the list", "an error for a list",
+    "a list of a million", "deaf to the end",
+    "an empty result", "content that is no list", "blocks that are no objects", "endless pages",
 )  # fmt: skip
 """Where it must not, for the answer comes."""
 MAY_LACK_THE_TOOL = {"tools that are no tools", "a list of a million", "endless pages"}

@@ -186,6 +186,7 @@ LISTS: dict[str, Wrong] = {
         {"tools": [1, None, {}, {"name": 3}, {"name": ""}, {"name": "odd", "inputSchema": 1}]}
     ),
     "no answer to the list": lambda _: None,
+    "error -32000 for the list": lambda request: refuse(request, -32000, "no list"),
     "an error for a list": lambda request: refuse(request, -32603, "no list"),
     "a list of a million": result({"tools": [tool(f"tool number {n}") for n in range(10)] * 10_000}),
 }
@@ -193,6 +194,7 @@ HANDSHAKES: dict[str, Wrong] = {
     "a number as handshake": result(42),
     "a handshake without fields": result({}),
     "a handshake of a later age": lambda request: handshake(request, "3000-01-01"),
+    "error -32000 for the handshake": lambda request: refuse(request, -32000, "set FOO_KEY"),
     "an error for a handshake": lambda request: refuse(request, -32603, "not today"),
 }
 
