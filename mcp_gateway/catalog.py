@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,12 +30,24 @@ _T = TypeVar("_T")
 _FLUSH_SECONDS = 5.0
 _CALLS_AT_ONCE = 64
 _MOST_WAITING_CALLS = 10_000
+_TRUSTED_SECONDS = 0.05
+"""Calls come by the hundred, and whether a person has trusted something since need not be asked for each."""
 _AGAIN_SECONDS = 5.0
 """How long a file that is locked or full is left alone."""
 
 
 def _all(_: str, __: Tool) -> bool:
     return True
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What a server said, what was trusted then, what may be shown of it, and how long that holds unasked."""
+
+    said: Knowledge
+    pins: Pins
+    shown: Knowledge
+    until: float
 
 
 class Catalog:
@@ -54,7 +67,7 @@ class Catalog:
         self._data_version = -1
         self._pins: dict[tuple[str, str], Pins] = {}
         self._fresh: set[tuple[str, str]] = set()
-        self._trusted: dict[tuple[str, str], tuple[Knowledge, Pins, Knowledge]] = {}
+        self._trusted: dict[tuple[str, str], _Judged] = {}
         self._shortcuts: dict[tuple[str, str], Shortcut | None] = {}
         self._waiting: set[tuple[str, str]] = set()
         self._spare: sqlite3.Connection | None = None
@@ -106,13 +119,19 @@ class Catalog:
 
     def trusted(self, entry: Entry, knowledge: Knowledge) -> Knowledge:
         """What may be shown of what a server says, see `trust`; the very same where nothing has changed."""
-        key, pins = database.key_of(entry), self.pins(entry)
+        key, now = database.key_of(entry), time.monotonic()
         before = self._trusted.get(key)
-        if before is None or before[0] is not knowledge or before[1] is not pins:
+        if before is not None and before.said is knowledge and now < before.until:
+            return before.shown
+        pins = self.pins(entry)
+        if before is not None and before.said is knowledge and before.pins is pins:
+            shown = before.shown
+        else:
             clean = self._without_secrets(knowledge)
             shown = as_trusted(clean, pins)
-            before = self._trusted[key] = (knowledge, pins, knowledge if shown is clean else shown)
-        return before[2]
+            shown = knowledge if shown is clean else shown
+        self._trusted[key] = _Judged(knowledge, pins, shown, now + _TRUSTED_SECONDS)
+        return shown
 
     def changes(self, name: str) -> list[Change]:
         """What a server says that is not as it was trusted, under each fingerprint that is known."""
@@ -135,6 +154,7 @@ class Catalog:
                 database.write_trust(db, (name, fingerprint), new)
 
         self._fresh.clear()
+        self._trusted.clear()
         return self._try_file(write, writes=True)
 
     def shortcut(self, entry: Entry) -> Shortcut | None:

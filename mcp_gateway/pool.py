@@ -302,7 +302,7 @@ class Pool:
         run = await self._acquire(entry, caller)
         with run.used(caller):
             definition = await self._find_tool(run, tool) if tool else None
-            request = build(self._permissions.trusted(entry, run.knowledge))
+            request = build(self._permissions.trusted(entry, run.knowledge) if tool else run.knowledge)
             if tool:
                 await self._permissions.permit(entry, definition or {"name": tool}, request)
             try:
