@@ -21,7 +21,7 @@ from mcp_gateway import database
 from mcp_gateway.knowledge import Call, Era, Knowledge, Tool
 from mcp_gateway.registry import Entry
 from mcp_gateway.shortcuts import Shortcut, from_json
-from mcp_gateway.trust import Change, Pin, Pins, as_trusted, changes, new_pins, pins_of
+from mcp_gateway.trust import Change, Pin, Pins, as_trusted, changes, new_pins, pin_of, pins_of
 
 logger = logging.getLogger("mcp_gateway")
 
@@ -147,7 +147,7 @@ class Catalog:
         """Have these be what is trusted; whether that could be written."""
         pins: dict[str, dict[str, Pin]] = {}
         for change in accepted:
-            pins.setdefault(change.fingerprint, {})[change.key] = change.now
+            pins.setdefault(change.fingerprint, {})[change.key] = pin_of(change.now)
 
         def write(db: sqlite3.Connection) -> None:
             for fingerprint, new in pins.items():

@@ -128,8 +128,8 @@ class Connector:
             if not link.shortcut:
                 await self._launchers.learn(entry, command, child.pid)
             await self._launchers.look(entry, command)
-        except (OSError, ValueError) as exc:
-            logger.info("%s: no shortcut around its launcher: %s", entry.name, exc)
+        except Exception as exc:  # noqa: BLE001 - a convenience, whose failure must not end a server that runs
+            logger.info("%s: no shortcut around its launcher: %r", entry.name, exc)
 
 
 def prepare(entry: Entry, environ: Mapping[str, str]) -> Command:

@@ -66,17 +66,18 @@ class Change:
     Attributes:
         fingerprint: Of the entry under which it was seen.
         key: The tool, or `WORDS`.
-        before, now: What is trusted, and what the server says.
+        before: What is trusted.
+        now: What the server says, whole, however long it is.
     """
 
     fingerprint: str
     key: str
     before: Pin
-    now: Pin
+    now: Mapping[str, Any]
 
     def difference(self) -> str:
-        """Both, line by line, as `diff -u` shows it."""
-        old, new = (_lines(pin.definition) for pin in (self.before, self.now))
+        """Both, line by line, as `diff -u` shows it; of what was too long to be kept, all that is there now."""
+        old, new = _lines(self.before.definition), _lines(self.now)
         return "\n".join(difflib.unified_diff(old, new, "trusted", "now", lineterm="", n=2))
 
 
@@ -97,11 +98,15 @@ def _pinned(tool: Tool) -> dict[str, Any]:
     return {key: tool[key] for key in _PINNED if key in tool}
 
 
-def pins_of(knowledge: Knowledge) -> dict[str, Pin]:
-    """Everything of a server that is pinned."""
+def _definitions(knowledge: Knowledge) -> dict[str, dict[str, Any]]:
+    """Everything of a server that is pinned, by its key."""
     words = {"instructions": knowledge.instructions, "title": knowledge.title}
-    tools = {str(tool["name"]): _pinned(tool) for tool in knowledge.tools}
-    return {key: pin_of(definition) for key, definition in {WORDS: words, **tools}.items()}
+    return {WORDS: words, **{str(tool["name"]): _pinned(tool) for tool in knowledge.tools}}
+
+
+def pins_of(knowledge: Knowledge) -> dict[str, Pin]:
+    """The same as it is pinned."""
+    return {key: pin_of(definition) for key, definition in _definitions(knowledge).items()}
 
 
 def new_pins(now: Pins, known: Pins) -> dict[str, Pin]:
@@ -112,9 +117,12 @@ def new_pins(now: Pins, known: Pins) -> dict[str, Pin]:
 
 def changes(fingerprint: str, known: Knowledge, pins: Pins) -> list[Change]:
     """What is not as it was trusted."""
-    now = pins_of(known)
-    before = {key: _pin_for(key, pins) for key in now}
-    return [Change(fingerprint, key, pin, now[key]) for key, pin in before.items() if pin and pin.hash != now[key].hash]
+    found: list[Change] = []
+    for key, definition in _definitions(known).items():
+        pin = _pin_for(key, pins)
+        if pin is not None and pin.hash != definition_hash(definition):
+            found.append(Change(fingerprint, key, pin, definition))
+    return found
 
 
 def _pin_for(key: str, pins: Pins) -> Pin | None:

@@ -331,6 +331,23 @@ async def test_trust_shows_the_difference_and_a_running_gateway_follows(
         assert (again.returncode, again.stdout) == (0, 'Nothing of "sums" has changed.\n')
 
 
+async def test_a_definition_of_any_length_is_shown_before_it_is_trusted(
+    start: Start, said: Path, tmp_path: Path
+) -> None:
+    async with start(entries(said)) as running:
+        await running.load("sums")
+        say(said, tool(description="x" * 50_000 + " the end"), TURN)
+        await running.call("gateway", "refresh", {"mcp_name": "sums"})
+        shown = await anyio.to_thread.run_sync(trust, tmp_path, "sums")
+        assert "x the end" in shown.stdout
+        assert MARK not in await running.load("sums")
+        say(said, tool(description="short"), TURN)
+        await running.call("gateway", "refresh", {"mcp_name": "sums"})
+        assert MARK in await running.load("sums")
+        again = await anyio.to_thread.run_sync(trust, tmp_path, "sums")
+        assert '+  "description": "short"' in again.stdout
+
+
 async def test_trust_of_what_is_not_there_is_answered_with_a_sentence(start: Start, said: Path, tmp_path: Path) -> None:
     async with start(entries(said)) as running:
         nothing = await anyio.to_thread.run_sync(trust, tmp_path, "sums")
