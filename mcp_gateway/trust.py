@@ -37,8 +37,7 @@ _NUMBERS = (
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems",
     "maxItems", "uniqueItems",
 )  # fmt: skip
-_TEXTS = ("format", "x-mcp-header")
-_VALUES = ("enum", "const", "default")
+_VALUES = ("enum", "const", "default", "format")
 _DEEPEST = 24
 
 MOST_PINS = 2_000
@@ -215,7 +214,9 @@ class _Bare:
         kinds = _listed(known.get("type"))
         if kinds and all(isinstance(kind, str) and kind in _TYPES for kind in kinds):
             kept["type"] = known["type"]
-        kept.update({key: known[key] for key in _TEXTS if key in known and self._known(known[key])})
+        header = known.get("x-mcp-header")
+        if isinstance(header, str) and self._is_name(header):
+            kept["x-mcp-header"] = header
         kept.update({key: known[key] for key in _VALUES if key in known and all(map(self._known, _listed(known[key])))})
         reference = known.get("$ref")
         if isinstance(reference, str) and all(map(self._is_name, reference.removeprefix("#/").split("/"))):
