@@ -33,6 +33,8 @@ logger = logging.getLogger(logs.LOGGER)
 _READ_BYTES = 1 << 18
 _LAST_OUTPUT_LIMIT = 0.2
 """How long to read on after the process has ended, for what it said last is still in its pipes."""
+_LEARN_LIMIT = 0.3
+"""How long a stop waits for a look at what a launcher has started: many a session is a single call."""
 _NOISE_CHARS = 500
 
 
@@ -84,16 +86,20 @@ class Connector:
         try:
             child, shortcut = await self._started(entry, command)
             end = _End(child)
-            link, drained = replace(_link(child, log, end), shortcut=shortcut), anyio.Event()
+            link = replace(_link(child, log, end), shortcut=shortcut)
+            drained, learnt = anyio.Event(), anyio.Event()
             async with anyio.create_task_group() as tasks:
                 try:
                     tasks.start_soon(_drain, child.stderr, log, drained)
                     tasks.start_soon(_watch, child, link)
-                    tasks.start_soon(self._keep_short, entry, command, child, link)
+                    tasks.start_soon(self._keep_short, entry, command, child, link, learnt)
                     yield link
                 finally:
                     with anyio.CancelScope(shield=True):
                         await end.note(link)
+                        if link.ready.is_set():
+                            with anyio.move_on_after(_LEARN_LIMIT):
+                                await learnt.wait()
                         await child.stop()
                         await self._remove(container, child)
                         with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
@@ -121,12 +127,15 @@ class Connector:
                 self._launchers.forget(entry)
         return await _start(entry, command, self._guard), False
 
-    async def _keep_short(self, entry: Entry, command: Command, child: Child, link: Link) -> None:
+    async def _keep_short(self, entry: Entry, command: Command, child: Child, link: Link, learnt: anyio.Event) -> None:
         """Keep the way around the launcher up to date, once the server is ready; a failure costs nothing but that."""
         await link.ready.wait()
         try:
-            if not link.shortcut:
-                await self._launchers.learn(entry, command, child.pid)
+            try:
+                if not link.shortcut:
+                    await self._launchers.learn(entry, command, child.pid)
+            finally:
+                learnt.set()
             await self._launchers.look(entry, command)
         except Exception as exc:  # noqa: BLE001 - a convenience, whose failure must not end a server that runs
             logger.info("%s: no shortcut around its launcher: %r", entry.name, exc)

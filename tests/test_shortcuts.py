@@ -131,6 +131,13 @@ async def test_the_second_start_runs_the_program_without_its_launcher(start: Sta
     assert launching.runs == ["-y @tests/kind --depth 3"]
 
 
+async def test_a_session_of_a_single_call_is_enough(start: Start, launching: Launching) -> None:
+    for _ in range(3):
+        async with start({"kind": launching.entry()}) as running:
+            await running.text("kind", "where")
+    assert len(launching.runs) == 1
+
+
 async def test_a_program_that_is_gone_is_started_by_its_launcher(start: Start, launching: Launching) -> None:
     async with start({"kind": launching.entry()}) as running:
         await used_once(running)
