@@ -7,8 +7,8 @@ owns the run; leaving it stops the whole tree of a child, within the bounds of `
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ _READ_BYTES = 1 << 18
 _LAST_OUTPUT_LIMIT = 0.2
 """How long to read on after the process has ended, for what it said last is still in its pipes."""
 _LEARN_LIMIT = 0.3
-"""How long a stop waits for a look at what a launcher has started: many a session is a single call."""
+"""How long a stop waits for a look at what a launcher has started."""
 _NOISE_CHARS = 500
 
 
@@ -87,19 +87,18 @@ class Connector:
             child, shortcut = await self._started(entry, command)
             end = _End(child)
             link = replace(_link(child, log, end), shortcut=shortcut)
-            drained, learnt = anyio.Event(), anyio.Event()
+            drained, keeping = anyio.Event(), _Keeping()
             async with anyio.create_task_group() as tasks:
                 try:
                     tasks.start_soon(_drain, child.stderr, log, drained)
                     tasks.start_soon(_watch, child, link)
-                    tasks.start_soon(self._keep_short, entry, command, child, link, learnt)
+                    tasks.start_soon(self._keep_short, entry, command, child, link, keeping)
                     yield link
                 finally:
                     with anyio.CancelScope(shield=True):
                         await end.note(link)
                         if link.ready.is_set():
-                            with anyio.move_on_after(_LEARN_LIMIT):
-                                await learnt.wait()
+                            await keeping.end()
                         await child.stop()
                         await self._remove(container, child)
                         with anyio.move_on_after(_LAST_OUTPUT_LIMIT):
@@ -127,18 +126,40 @@ class Connector:
                 self._launchers.forget(entry)
         return await _start(entry, command, self._guard), False
 
-    async def _keep_short(self, entry: Entry, command: Command, child: Child, link: Link, learnt: anyio.Event) -> None:
+    async def _keep_short(self, entry: Entry, command: Command, child: Child, link: Link, keeping: _Keeping) -> None:
         """Keep the way around the launcher up to date, once the server is ready; a failure costs nothing but that."""
         await link.ready.wait()
         try:
-            try:
-                if not link.shortcut:
+            if not link.shortcut:
+                with keeping.learning():
                     await self._launchers.learn(entry, command, child.pid)
-            finally:
-                learnt.set()
-            await self._launchers.look(entry, command)
+            keeping.learnt.set()
+            with keeping.look:
+                await self._launchers.look(entry, command)
         except Exception as exc:  # noqa: BLE001 - a convenience, whose failure must not end a server that runs
             logger.info("%s: no shortcut around its launcher: %r", entry.name, exc)
+
+
+class _Keeping:
+    """How far the keeping of a shortcut has come, for a stop that waits for some of it and cuts the rest short."""
+
+    def __init__(self) -> None:
+        self.learnt = anyio.Event()
+        self.look = anyio.CancelScope()
+
+    @contextmanager
+    def learning(self) -> Generator[None]:
+        """Whatever comes of it, it is over behind the block."""
+        try:
+            yield
+        finally:
+            self.learnt.set()
+
+    async def end(self) -> None:
+        """Many a session is a single call: what the launcher has started is looked at all the same."""
+        with anyio.move_on_after(_LEARN_LIMIT):
+            await self.learnt.wait()
+        self.look.cancel()
 
 
 def prepare(entry: Entry, environ: Mapping[str, str]) -> Command:
