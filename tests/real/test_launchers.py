@@ -81,7 +81,7 @@ async def followed(start: Start, old: dict[str, Any], unpinned: dict[str, Any], 
         await running.load("it")
         await running.call("gateway", "refresh", {"mcp_name": "it"})
         assert any(known.argv[-1] in line for line in started())
-        while (newer := catalog.shortcut(entry)) is None or not newer.looked_at:
+        while (newer := catalog.shortcut(entry)) is None or newer.version == known.version:
             await anyio.sleep(0.05)
         await running.call("gateway", "restart", {"mcp_name": "it"})
         await running.call("gateway", "refresh", {"mcp_name": "it"})
