@@ -43,11 +43,10 @@ class Permissions:
         return [(name, tool) for name, hit in hits for tool in self._one(asked[name], hit).tools]
 
     def _one(self, entry: Entry, tool: Tool) -> Knowledge:
+        """One tool as it may be shown, or none."""
         alone = Knowledge((tool,))
-        if entry.pin != "off":
-            pins = self._catalog.pins(entry)
-            alone = trust.as_trusted(alone, {key: pins[key] for key in pins if key != trust.WORDS})
-        return self._policy(entry).shown(alone)
+        trusted = alone if entry.pin == "off" else trust.as_trusted(alone, self._catalog.pins(entry))
+        return self._policy(entry).shown(trusted)
 
     def check_name(self, entry: Entry, tool: str) -> None:
         """Let a call pass as far as the tool's name goes.

@@ -17,7 +17,9 @@ from support import PROJECT, Running, Start, child, text_of
 
 from mcp_gateway.catalog import Catalog
 from mcp_gateway.knowledge import Knowledge
+from mcp_gateway.permissions import Permissions
 from mcp_gateway.registry import parse_entry
+from mcp_gateway.settings import Settings
 from mcp_gateway.signature import signature
 from mcp_gateway.trust import MARK, as_trusted, bare, is_changed, pin_of, pins_of
 from mcp_gateway.visible import visible
@@ -182,6 +184,8 @@ def test_what_there_is_no_room_for_is_not_trusted(monkeypatch: pytest.MonkeyPatc
     shown = catalog.trusted(entry, known)
     assert [one["name"] for one in shown.tools if is_changed(one)] == ["t4", "t5", "t6", "t7", "t8"]
     assert "Adds" not in str(shown.tools[4])
+    hits = Permissions(Settings(), catalog).search("add two numbers", [entry])
+    assert sorted(str(one["name"]) for _, one in hits if is_changed(one)) == ["t4", "t5", "t6", "t7", "t8"]
 
 
 def test_a_definition_that_is_too_long_is_known_by_its_hash(tmp_path: Path) -> None:
