@@ -95,7 +95,7 @@ class Connection:
         self.era: Era | None = given.catalog.era(entry)
         self.in_flight = 0
         self.stop_reason = ""
-        self.learner = Learner(entry, given.catalog, self._list_page, given.on_change)
+        self.learner = Learner(entry, given.catalog, self._ask, given.on_change)
         self._ready = False
         self._given = given
         self._stop = anyio.Event()
@@ -219,7 +219,13 @@ class Connection:
         with anyio.move_on_after(_LEARNING_LIMIT):
             await self.learner.whole.wait()
 
-    async def _list_page(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    async def _ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Sends a request of the gateway's own, which no caller waits for.
+
+        Raises:
+            MCPError: The server answered with it.
+            anyio.ClosedResourceError: The connection is closed.
+        """
         request_id = next(self._ids)
         try:
             return await self._send(Request(method, params, Caller(self.client)), {"request_id": request_id})
@@ -270,12 +276,7 @@ class Connection:
 
     async def _ping(self) -> None:
         """Ask what every server can answer."""
-        request_id = next(self._ids)
-        try:
-            method = "ping" if self.era == "handshake" else "server/discover"
-            await self._send(Request(method, {}, Caller(self.client)), {"request_id": request_id})
-        finally:
-            self._forget(request_id)
+        await self._ask("ping" if self.era == "handshake" else "server/discover", {})
 
     async def _send(self, request: Request, opts: CallOptions) -> dict[str, Any]:
         """Sends a request past the SDK's typed layer, so that the answer is neither parsed twice nor refused."""

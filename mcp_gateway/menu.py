@@ -64,7 +64,7 @@ class Line:
     def status(self) -> str:
         """Its number of tools and its state, in parentheses, or empty."""
         count = counted(len(self.knowledge.tools), "tool") if self.knowledge else ""
-        changed = f"{self.changed} changed, not yet trusted" if self.changed else ""
+        changed = f"{number} changed, not yet trusted" if (number := self.changed) else ""
         parts = [part for part in (count, changed, self.state, _cut(self.failure, 80)) if part]
         return f" ({', '.join(parts)})" if parts else ""
 

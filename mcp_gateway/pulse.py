@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import anyio
 from mcp.shared.exceptions import MCPError
-
-from mcp_gateway.causes import closed
 
 AFTER_TIMEOUT = 5.0
 """Seconds for a sign of life when a call has run out of its time."""
@@ -25,7 +23,10 @@ class Pulse:
     """The calls that one run has under way, and what is done when one is not answered."""
 
     def __init__(self, ask: Callable[[], Awaitable[object]], stop: Callable[[str], None]) -> None:
-        """`ask` puts a question that every server can answer; `stop` ends the run, with the reason."""
+        """`ask` puts a question that every server can answer; `stop` ends the run, with the reason.
+
+        `ask` raises `ClosedResourceError` where the run is over.
+        """
         self._ask = ask
         self._stop = stop
         self._under_way: set[int] = set()
@@ -54,10 +55,10 @@ class Pulse:
         before = set(self._under_way)
         with anyio.move_on_after(seconds):
             try:
-                await self._ask()
-            except MCPError as exc:
-                if closed(exc):
-                    return "hangs"  # another look has ended it
+                with suppress(MCPError):
+                    await self._ask()
+            except anyio.ClosedResourceError:
+                return "hangs"  # another look has ended it
             self.sign()
             return "lives"
         if before & self._under_way and self._last_sign >= since:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mcp_gateway.errors import UnknownTool
-from mcp_gateway.knowledge import Knowledge
+from mcp_gateway.knowledge import Knowledge, shown_name
 from mcp_gateway.menu import counted
 from mcp_gateway.pool import Pool
 from mcp_gateway.search import near_names
 from mcp_gateway.trust import WORDS, Change
-from mcp_gateway.visible import visible
 
 
 def review(pool: Pool, name: str, tool: str, say: Callable[[str], None], agree: Callable[[str], bool]) -> bool:
@@ -23,7 +22,7 @@ def review(pool: Pool, name: str, tool: str, say: Callable[[str], None], agree: 
     """
     entry = pool.entry(name)
     known = pool.catalog.recall(entry)
-    changes = [change for change in pool.catalog.changes(name) if tool in {"", change.key, visible(change.key)}]
+    changes = [change for change in pool.catalog.changes(name) if tool in {"", change.key, _shown(change)}]
     if not changes:
         say(_nothing(name, tool, known))
         return True
@@ -32,7 +31,7 @@ def review(pool: Pool, name: str, tool: str, say: Callable[[str], None], agree: 
         if any((change.key, change.before, change.now) == (one.key, one.before, one.now) for one in shown):
             continue
         shown.append(change)
-        what = "what it says of itself" if change.key == WORDS else f'the tool "{visible(change.key)}"'
+        what = "what it says of itself" if change.key == WORDS else f'the tool "{_shown(change)}"'
         say(f"{name}: {what} has changed since it was first seen:\n{change.difference()}\n")
     if not agree(f"Trust {'this' if len(shown) == 1 else f'these {len(shown)} changes'} from now on?"):
         say("Nothing is trusted anew.")
@@ -42,6 +41,11 @@ def review(pool: Pool, name: str, tool: str, say: Callable[[str], None], agree: 
         return False
     say(f'{counted(len(shown), "change")} of "{name}" trusted.')
     return True
+
+
+def _shown(change: Change) -> str:
+    """The tool's name as `load_mcp_tools` writes it."""
+    return shown_name({"name": change.key})
 
 
 def _nothing(name: str, tool: str, known: Knowledge | None) -> str:

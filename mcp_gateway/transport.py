@@ -130,10 +130,9 @@ class Connector:
         """Keep the way around the launcher up to date, once the server is ready; a failure costs nothing but that."""
         await link.ready.wait()
         try:
-            if not link.shortcut:
-                with keeping.learning():
+            with keeping.learning():
+                if not link.shortcut:
                     await self._launchers.learn(entry, command, child.pid)
-            keeping.learnt.set()
             with keeping.look:
                 await self._launchers.look(entry, command)
         except Exception as exc:  # noqa: BLE001 - a convenience, whose failure must not end a server that runs

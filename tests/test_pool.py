@@ -11,9 +11,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from mcp.shared.exceptions import MCPError
 from support import Liveness, Running, Start, child, text_of
 
 from mcp_gateway.caller import Client
+from mcp_gateway.pulse import Pulse
 
 pytestmark = pytest.mark.anyio
 
@@ -489,6 +491,17 @@ async def test_a_child_that_is_called_again_and_again_and_answers_nothing_is_fou
             assert running.pool.state("kind") != "running"
         assert await pid(running) != first
     assert not any("stays usable" in failure for failure in failures)
+
+
+@pytest.mark.parametrize("code", [-32000, -32601])
+async def test_an_error_is_a_sign_of_life(code: int) -> None:
+    stops: list[str] = []
+
+    async def ask() -> None:
+        raise MCPError(code, "not today")
+
+    assert await Pulse(ask, stops.append).look(5, anyio.current_time()) == "lives"
+    assert not stops
 
 
 @pytest.mark.parametrize("stage", ["list", "handshake"])
